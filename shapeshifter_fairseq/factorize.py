@@ -1,0 +1,185 @@
+"""Turn a model's dense matrices into factors according to a plan, and back again.
+
+Works on any `nn.Module` in place::
+
+    model = factorize(model, Plan.parse("*=64,*embed*=256"))
+    ...train...
+    model = fold(model)          # ordinary nn.Linear and nn.Embedding again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from .errors import ShapeshifterError
+from .factorizations import FAMILIES, Factorization
+from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
+from .plan import Plan, Rule
+
+
+@dataclass
+class Matrix:
+    """One weight of a model, with every module that uses it."""
+
+    weight: nn.Parameter  # shape: (n, m)
+    modules: dict[str, nn.Module]  # by full name; a module that is used twice stands there twice
+
+    @property
+    def is_embedding(self) -> bool:
+        return any(isinstance(module, nn.Embedding) for module in self.modules.values())
+
+    @property
+    def zero_row(self) -> int | None:
+        """The padding token, if one of the modules is an embedding that has one."""
+        indices = [getattr(module, "padding_idx", None) for module in self.modules.values()]
+        return next((index for index in indices if index is not None), None)
+
+
+def matrices(model: nn.Module) -> list[Matrix]:
+    """The weights of a model's linear layers and embeddings, tied ones once.
+
+    Subclasses of `nn.Linear` and `nn.Embedding` are left out: what they compute is not known here
+    (fairseq's learned positions, torch's own attention). So is a table with `max_norm`, which
+    rewrites its rows in place.
+    """
+    found: dict[int, Matrix] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None):
+            matrix = found.setdefault(id(module.weight), Matrix(module.weight, {}))
+            matrix.modules[name] = module
+    return list(found.values())
+
+
+def factorize(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    layer_gain: float = LAYER_GAIN,
+    embed_gain: float = EMBED_GAIN,
+) -> nn.Module:
+    """Replace a model's dense matrices in place with freshly drawn factors; ties and biases stay.
+
+    Each W starts with the standard deviation that its dense weight had (the padding row aside).
+
+    Args:
+        model: any module; its device and dtype are kept.
+        plan: which matrix gets which factorization.
+        layer_gain, embed_gain: step size of W under Adam for linear layers and for tables that
+            serve as an embedding, see `Factorization.initialize_`.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ShapeshifterError: if a rule matches nothing or a rank does not fit its matrix. The model
+            is then as it was.
+    """
+    found = matrices(model)
+    _check_every_rule_matches(plan, found)
+    # All factors are made before the first layer is replaced, so that an error changes nothing.
+    factors = [_factors_for(matrix, plan, layer_gain, embed_gain) for matrix in found]
+    for matrix, made in zip(found, factors):
+        if made is not None:
+            model = _replace(model, matrix.modules, partial(_factorized_layer, made))
+    return model
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """Replace every factorized layer in place with the ordinary layer that computes the same.
+
+    Layers that share factors share the weight afterwards.
+
+    Returns:
+        The same model.
+    """
+    weights: dict[Factorization, nn.Parameter] = {}
+
+    def dense_layer(layer: nn.Module) -> nn.Module:
+        factors = layer.factors
+        if factors not in weights:
+            weight = factors.weight().detach().clone()
+            trainable = any(factor.requires_grad for factor in factors.parameters())
+            weights[factors] = nn.Parameter(weight, requires_grad=trainable)
+        return _dense_layer(layer, weights[factors])
+
+    layers = {
+        name: module
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, (FactorizedLinear, FactorizedEmbedding))
+    }
+    return _replace(model, layers, dense_layer)
+
+
+def _check_every_rule_matches(plan: Plan, found: list[Matrix]) -> None:
+    names = [name for matrix in found for name in matrix.modules]
+    for rule in plan.rules:
+        if not rule.matches(names):
+            raise ShapeshifterError(
+                f"rule {rule.origin!r} matches no matrix of the model; "
+                f"it has, for example, {', '.join(names[:: max(1, len(names) // 3)][:3])}"
+            )
+
+
+def _factors_for(
+    matrix: Matrix, plan: Plan, layer_gain: float, embed_gain: float
+) -> Factorization | None:
+    rule = plan.rule_for(list(matrix.modules))
+    if rule is None or rule.spec is None:
+        return None
+    factors = _family_of(rule, matrix)
+    weight = matrix.weight.detach().float()
+    if matrix.zero_row is not None:
+        weight = torch.cat([weight[: matrix.zero_row], weight[matrix.zero_row + 1 :]])
+    factors.initialize_(weight.std().item(), embed_gain if matrix.is_embedding else layer_gain)
+    return factors.to(matrix.weight)
+
+
+def _family_of(rule: Rule, matrix: Matrix) -> Factorization:
+    assert rule.spec is not None
+    n, m = matrix.weight.shape
+    try:
+        return FAMILIES[rule.spec.family](n, m, rule.spec.rank, zero_row=matrix.zero_row)
+    except ShapeshifterError as error:
+        raise ShapeshifterError(f"{rule.origin} ({next(iter(matrix.modules))}): {error}") from None
+
+
+def _factorized_layer(
+    factors: Factorization, module: nn.Module
+) -> FactorizedLinear | FactorizedEmbedding:
+    if isinstance(module, nn.Embedding):
+        layer = FactorizedEmbedding.holding(factors)
+    else:
+        layer = FactorizedLinear.holding(factors, module.bias)
+    return layer.train(module.training)
+
+
+def _dense_layer(layer: nn.Module, weight: nn.Parameter) -> nn.Linear | nn.Embedding:
+    # On the meta device a layer costs nothing before it is given its weight.
+    n, m = weight.shape
+    if isinstance(layer, FactorizedEmbedding):
+        dense = nn.Embedding(n, m, layer.padding_idx, device="meta")
+    else:
+        dense = nn.Linear(m, n, bias=layer.bias is not None, device="meta")
+        dense.bias = layer.bias
+    dense.weight = weight
+    return dense.train(layer.training)
+
+
+def _replace(
+    model: nn.Module, layers: dict[str, nn.Module], make: Callable[[nn.Module], nn.Module]
+) -> nn.Module:
+    """Put `make(layer)` where each of `layers` is; a layer with several names stays one layer."""
+    made: dict[nn.Module, nn.Module] = {}
+    for name, layer in layers.items():
+        if layer not in made:
+            made[layer] = make(layer)
+        if not name:  # the model is itself such a layer
+            return made[layer]
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, made[layer])
+    return model

@@ -1,0 +1,146 @@
+"""Drop-in layers: `nn.Linear` and `nn.Embedding` whose matrix is a `Factorization`.
+
+The only change in a model is the constructor's name and a rank::
+
+    nn.Linear(512, 1024)      ->  FactorizedLinear(512, 1024, rank=64)
+    nn.Embedding(8848, 512)   ->  FactorizedEmbedding(8848, 512, rank=256)
+
+To tie an output projection to an embedding, let both hold one `Factorization`::
+
+    output.factors = embedding.factors
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .factorizations import FAMILIES, Factorization
+
+# How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1. README,
+# "The step size", says how the two were chosen.
+LAYER_GAIN = 2.0
+EMBED_GAIN = 4.0
+
+
+class FactorizedLinear(nn.Module):
+    """y = x W^T + b as `nn.Linear` computes it, with W (out_features, in_features) in factors.
+
+    Args:
+        in_features: size of the last dimension of the input, m.
+        out_features: size of the last dimension of the output, n.
+        bias: whether a bias is added (it stays an ordinary vector).
+        rank: how many terms W is the sum of.
+        family: name of the factorization, a key of `FAMILIES`.
+        gain: step size of W under Adam, see `Factorization.initialize_`.
+
+    Raises:
+        ShapeshifterError: if the rank does not fit the shape.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rank: int,
+        family: str = "kronecker",
+        gain: float = LAYER_GAIN,
+    ) -> None:
+        super().__init__()
+        self._hold(
+            FAMILIES[family](out_features, in_features, rank),
+            nn.Parameter(torch.empty(out_features)) if bias else None,
+        )
+        self.reset_parameters(gain)
+
+    @classmethod
+    def holding(cls, factors: Factorization, bias: nn.Parameter | None) -> FactorizedLinear:
+        """A layer around factors and a bias that exist already."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer._hold(factors, bias)
+        return layer
+
+    def _hold(self, factors: Factorization, bias: nn.Parameter | None) -> None:
+        self.in_features, self.out_features = factors.m, factors.n
+        self.factors, self.bias = factors, bias
+
+    def reset_parameters(self, gain: float = LAYER_GAIN) -> None:
+        """Draw W and the bias with the spread that `nn.Linear` gives them."""
+        bound = 1 / math.sqrt(self.in_features)
+        self.factors.initialize_(std=bound / math.sqrt(3), gain=gain)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    @property
+    def weight(self) -> Tensor:
+        """W.  # shape: (out_features, in_features)"""
+        return self.factors.weight()
+
+    def forward(self, x: Tensor) -> Tensor:  # shape: (*, in_features) -> (*, out_features)
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class FactorizedEmbedding(nn.Module):
+    """A lookup table as `nn.Embedding` has it, with W (num_embeddings, embedding_dim) in factors.
+
+    Args:
+        num_embeddings: size of the vocabulary, n.
+        embedding_dim: width of an embedding, m.
+        padding_idx: token whose embedding is zero and stays zero.
+        rank: how many terms W is the sum of.
+        family: name of the factorization, a key of `FAMILIES`.
+        gain: step size of W under Adam, see `Factorization.initialize_`.
+
+    Raises:
+        ShapeshifterError: if the rank does not fit the shape.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        rank: int,
+        family: str = "kronecker",
+        gain: float = EMBED_GAIN,
+    ) -> None:
+        super().__init__()
+        self._hold(FAMILIES[family](num_embeddings, embedding_dim, rank, zero_row=padding_idx))
+        self.reset_parameters(gain)
+
+    @classmethod
+    def holding(cls, factors: Factorization) -> FactorizedEmbedding:
+        """A table around factors that exist already."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer._hold(factors)
+        return layer
+
+    def _hold(self, factors: Factorization) -> None:
+        self.num_embeddings, self.embedding_dim = factors.n, factors.m
+        self.padding_idx, self.factors = factors.zero_row, factors
+
+    def reset_parameters(self, gain: float = EMBED_GAIN) -> None:
+        """Draw W with the spread that `nn.Embedding` gives it."""
+        self.factors.initialize_(std=1.0, gain=gain)
+
+    @property
+    def weight(self) -> Tensor:
+        """W.  # shape: (num_embeddings, embedding_dim)"""
+        return self.factors.weight()
+
+    def forward(self, index: Tensor) -> Tensor:  # shape: (*) -> (*, embedding_dim)
+        return self.factors.rows(index)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, padding_idx={self.padding_idx}"

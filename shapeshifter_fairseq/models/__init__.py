@@ -1,0 +1,10 @@
+"""The fairseq models; fairseq imports this folder by itself when it is given `--user-dir`."""
+
+from ._checkpoints import allow_fairseq_checkpoints
+from ._errors import report_mistakes_in_one_line
+from .shapeshifter_transformer import ShapeshifterTransformerModel
+
+allow_fairseq_checkpoints()
+report_mistakes_in_one_line()
+
+__all__ = ["ShapeshifterTransformerModel"]

@@ -1,0 +1,86 @@
+"""Parameter counts as the papers' tables give them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from fairseq import options
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_MODEL_REGISTRY
+from torch import nn
+
+from ..errors import ShapeshifterError
+
+
+def count(
+    arch: str, source_vocab: int, target_vocab: int, joined: bool, model_options: Sequence[str]
+) -> dict[str, float]:
+    """Count the parameters of a fairseq architecture.
+
+    Args:
+        arch: name of the architecture, dense ones of fairseq too.
+        source_vocab, target_vocab: sizes of the dictionaries, special symbols included.
+        joined: whether they are one dictionary.
+        model_options: further options of fairseq-train, for example ``["--layer-rank", "32"]``.
+
+    Returns:
+        ``total``, ``encoder_decoder`` and ``embedding`` (input tables and output projection, a
+        shared one once), ``dense_total`` of the same model with every matrix dense, ``percent`` of
+        it that is left and the ``fold`` it is smaller.
+
+    Raises:
+        ShapeshifterError: if there is no such architecture, or as building the model does.
+    """
+    if arch not in ARCH_MODEL_REGISTRY:
+        ours = sorted(name for name in ARCH_MODEL_REGISTRY if name.startswith("shapeshifter"))
+        raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
+    task = _task(source_vocab, target_vocab, joined)
+    model = _build(arch, model_options, task)
+    total = _parameters(model)
+    embedding = _parameters(
+        nn.ModuleList(
+            module
+            for name, module in model.named_modules()
+            if name.endswith(("embed_tokens", "output_projection"))
+        )
+    )
+    is_factorized = arch.startswith("shapeshifter")
+    dense_options = [*model_options, "--factor-plan", "*=dense"]
+    dense_total = _parameters(_build(arch, dense_options, task)) if is_factorized else total
+    return {
+        "total": total,
+        "encoder_decoder": total - embedding,
+        "embedding": embedding,
+        "dense_total": dense_total,
+        "percent": round(100 * total / dense_total, 2),
+        "fold": round(dense_total / total, 2),
+    }
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _task(source_vocab: int, target_vocab: int, joined: bool) -> argparse.Namespace:
+    """All that a model asks of its task: two dictionaries."""
+    source = _dictionary("source", source_vocab)
+    target = source if joined else _dictionary("target", target_vocab)
+    return argparse.Namespace(source_dictionary=source, target_dictionary=target)
+
+
+def _dictionary(side: str, size: int) -> Dictionary:
+    dictionary = Dictionary()
+    if size <= len(dictionary):
+        raise ShapeshifterError(
+            f"a dictionary of {size} types is too small: {len(dictionary)} are special symbols"
+        )
+    for index in range(size - len(dictionary)):
+        dictionary.add_symbol(f"{side}{index}")
+    return dictionary
+
+
+def _build(arch: str, model_options: Sequence[str], task: argparse.Namespace) -> nn.Module:
+    parser = options.get_training_parser()
+    args = options.parse_args_and_arch(parser, ["DATA", "--arch", arch, *model_options])
+    return ARCH_MODEL_REGISTRY[arch].build_model(args, task)

@@ -1,0 +1,194 @@
+"""`--arch shapeshifter_transformer*`: fairseq's Transformer with every matrix in factors."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.transformer import TransformerModel, base_architecture, transformer_iwslt_de_en
+from fairseq.tasks import FairseqTask
+from torch import Tensor
+
+from ..errors import ShapeshifterError
+from ..factorize import factorize
+from ..layers import EMBED_GAIN, LAYER_GAIN
+from ..plan import Plan, Rule, Spec
+
+# Options of fairseq's Transformer that cannot work on factors, and why.
+_UNSUPPORTED = {
+    "quant_noise_pq": "it drops blocks of a stored dense weight, and none is stored",
+    "quant_noise_scalar": "it quantizes stored dense weights, and none is stored",
+    "adaptive_softmax_cutoff": "its clusters split the output matrix, which is factorized whole",
+    "adaptive_input": "its clusters split the embedding table, which is factorized whole",
+    "encoder_embed_path": "pretrained embeddings are a dense table; the table is trained in factors",
+    "decoder_embed_path": "pretrained embeddings are a dense table; the table is trained in factors",
+    "mha_heads_to_keep": "pruning of heads cuts rows out of a stored dense weight",
+    "ffn_blocks_to_remove": "pruning cuts rows out of a stored dense weight",
+    "base_layers": "BASE layers are sharded over workers after the model is built",
+}
+
+
+@register_model("shapeshifter_transformer")
+class ShapeshifterTransformerModel(TransformerModel):
+    """fairseq's Transformer whose attention, feed-forward, embedding and output matrices are sums
+    of Kronecker products (Panahi et al., NeurIPS 2021; dissertation, chapter 4).
+
+    The ordinary model is built first and then factorized in place, so every option of fairseq's
+    own Transformer means here what it means there.
+    """
+
+    @classmethod
+    def add_args(cls, parser: ArgumentParser) -> None:
+        super().add_args(parser)
+        parser.add_argument(
+            "--layer-rank",
+            type=int,
+            metavar="R",
+            help="rank of every attention projection and feed-forward matrix",
+        )
+        parser.add_argument(
+            "--embed-rank",
+            type=int,
+            metavar="R",
+            help="rank of the embeddings and of the output projection, tied or not",
+        )
+        parser.add_argument(
+            "--factor-plan",
+            metavar="RULES",
+            help="rules that give single matrices another rank or leave them dense, for example "
+            "'decoder.layers.0.*=32,encoder.layers.*.fc?=dense'; the last matching rule wins",
+        )
+        parser.add_argument(
+            "--layer-gain",
+            type=float,
+            metavar="G",
+            help="step size of the layers' matrices: how far Adam's first update moves an entry "
+            f"of W, in learning rates (default {LAYER_GAIN}; a dense matrix has 1). Lower it if "
+            "training diverges",
+        )
+        parser.add_argument(
+            "--embed-gain",
+            type=float,
+            metavar="G",
+            help=f"the same for embeddings (default {EMBED_GAIN})",
+        )
+
+    @classmethod
+    def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
+        shapeshifter_base(args)  # options that an older checkpoint does not have yet
+        _refuse_what_cannot_work(args, task)
+        model = super().build_model(args, task)
+        return factorize(
+            model, _plan_of(args), layer_gain=args.layer_gain, embed_gain=args.embed_gain
+        )
+
+    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
+        """As fairseq's, but a checkpoint of another model is explained in one line."""
+        try:
+            return super().load_state_dict(state_dict, strict, model_cfg, args)
+        except RuntimeError as error:
+            raise ShapeshifterError(_why_it_does_not_load(self, state_dict)) from error
+
+
+def _plan_of(args: Namespace) -> Plan:
+    defaults = Plan(
+        (
+            Rule("*", Spec(args.layer_rank), f"--layer-rank {args.layer_rank}"),
+            *(
+                Rule(pattern, Spec(args.embed_rank), f"--embed-rank {args.embed_rank}")
+                for pattern in ("*.embed_tokens", "*.output_projection")
+            ),
+        )
+    )
+    return defaults + Plan.parse(args.factor_plan)
+
+
+def _refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
+    for name, why in _UNSUPPORTED.items():
+        if getattr(args, name, None) not in (None, False, 0, -1, ""):
+            option = "--" + name.replace("_", "-")
+            raise ShapeshifterError(f"{option} does not work with factorized matrices: {why}")
+    if getattr(args, "ddp_backend", None) == "fully_sharded":
+        raise ShapeshifterError(
+            "--ddp-backend fully_sharded flattens the layers before they can be factorized; "
+            "leave it out: a factorized model and its optimizer state are small"
+        )
+    if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
+        raise ShapeshifterError(
+            "this architecture shares all embeddings and needs one dictionary for both languages: "
+            "run fairseq-preprocess with --joined-dictionary, or train with "
+            "--arch shapeshifter_transformer, which ties nothing unless told to"
+        )
+
+
+def _why_it_does_not_load(
+    model: ShapeshifterTransformerModel, state_dict: dict[str, Tensor]
+) -> str:
+    ours = model.state_dict()
+    for name, tensor in ours.items():
+        if name in state_dict and state_dict[name].shape != tensor.shape:
+            table = "embed_tokens" in name or "output_projection" in name
+            with_what = "the dictionary and the --embed-rank" if table else "the --layer-rank"
+            return (
+                f"the checkpoint is of another model: {name} is {tuple(state_dict[name].shape)} "
+                f"there and {tuple(tensor.shape)} here; use {with_what} (--arch, --factor-plan) "
+                "that it was trained with"
+            )
+    missing = [name for name in ours if name not in state_dict]
+    surplus = [name for name in state_dict if name not in ours]
+    odd = f"it lacks {missing[0]}" if missing else f"it has {surplus[0]}, which this model lacks"
+    return (
+        f"the checkpoint is of another model: {odd} ({len(missing)} missing, {len(surplus)} "
+        "surplus); use the --arch and --factor-plan that it was trained with"
+    )
+
+
+# --- architectures ---------------------------------------------------------------------------
+# Sizes, ties and ranks of the dissertation's tables 5b to 7; the options override each of them.
+
+
+@register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer")
+def shapeshifter_base(args: Namespace) -> None:
+    """fairseq's base Transformer (6+6 blocks, 512 wide, 2048 FFN, 8 heads), nothing tied."""
+    args.layer_rank = getattr(args, "layer_rank", 64)
+    args.embed_rank = getattr(args, "embed_rank", 256)
+    args.factor_plan = getattr(args, "factor_plan", "")
+    args.layer_gain = getattr(args, "layer_gain", LAYER_GAIN)
+    args.embed_gain = getattr(args, "embed_gain", EMBED_GAIN)
+    base_architecture(args)
+
+
+@register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer_iwslt")
+def shapeshifter_iwslt(args: Namespace) -> None:
+    """IWSLT'14 De-En (table 5b): two dictionaries, decoder input tied to output, ranks 64/256."""
+    args.share_decoder_input_output_embed = getattr(args, "share_decoder_input_output_embed", True)
+    transformer_iwslt_de_en(args)
+    shapeshifter_base(args)
+
+
+@register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer_wmt16")
+def shapeshifter_wmt16(args: Namespace) -> None:
+    """WMT'16 En-Ro (table 6): one dictionary, all tied, ranks 24/256."""
+    args.layer_rank = getattr(args, "layer_rank", 24)
+    shapeshifter_wmt14(args)
+
+
+@register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer_wmt14")
+def shapeshifter_wmt14(args: Namespace) -> None:
+    """WMT'14 En-De and En-Fr (table 7): one dictionary, all tied, ranks 64/256."""
+    args.share_all_embeddings = getattr(args, "share_all_embeddings", True)
+    shapeshifter_base(args)
+
+
+@register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer_tiny")
+def shapeshifter_tiny(args: Namespace) -> None:
+    """For CPUs and small corpora: 4+4 blocks, 128 wide, one dictionary, all tied, ranks 12/64."""
+    args.encoder_layers = getattr(args, "encoder_layers", 4)
+    args.decoder_layers = getattr(args, "decoder_layers", 4)
+    args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 128)
+    args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 256)
+    args.encoder_attention_heads = getattr(args, "encoder_attention_heads", 4)
+    args.decoder_attention_heads = getattr(args, "decoder_attention_heads", 4)
+    args.layer_rank = getattr(args, "layer_rank", 12)
+    args.embed_rank = getattr(args, "embed_rank", 64)
+    shapeshifter_wmt14(args)

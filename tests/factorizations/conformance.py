@@ -1,0 +1,238 @@
+"""What every family must do; the test class of a family inherits all of it.
+
+class TestKronecker(FactorizationConformance):
+    family = Kronecker
+    shapes = [(512, 512, 64), ...]        # n, m, rank
+    def reference(self, factors): ...     # W by independent code
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from abc import ABC, abstractmethod
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from shapeshifter_fairseq import ShapeshifterError
+from shapeshifter_fairseq.factorizations import FAMILIES, Factorization
+
+
+class FactorizationConformance(ABC):
+    family: type[Factorization]
+    shapes: list[tuple[int, int, int]]
+
+    @abstractmethod
+    def reference(self, factors: Factorization) -> Tensor:
+        """W (n, m) from the stored factors, by code that shares nothing with the family's."""
+
+    def make(
+        self, nmr: tuple[int, int, int], std: float = 0.05, zero_row: int | None = None
+    ) -> Factorization:
+        torch.manual_seed(0)
+        factors = self.family(*nmr, zero_row=zero_row).double()
+        factors.initialize_(std, gain=2.0)
+        return factors
+
+    # --- W -------------------------------------------------------------------------------------
+
+    def test_weight_equals_the_formula(self, nmr):
+        factors = self.make(nmr)
+        torch.testing.assert_close(
+            factors.weight(), self.reference(factors), rtol=1e-12, atol=1e-14
+        )
+
+    @given(st.integers(1, 60), st.integers(1, 60), st.data())
+    @settings(max_examples=50, deadline=None)
+    def test_weight_equals_the_formula_at_any_size(self, n, m, data):
+        rank = data.draw(st.integers(1, min(8, self.family.max_rank(n, m))))
+        factors = self.make((n, m, rank))
+        assert factors.weight().shape == (n, m)
+        torch.testing.assert_close(
+            factors.weight(), self.reference(factors), rtol=1e-10, atol=1e-12
+        )
+
+    def test_rows_equal_rows_of_weight(self, nmr):
+        factors, n = self.make(nmr), nmr[0]
+        index = torch.randint(n, (3, 7))
+        torch.testing.assert_close(factors.rows(index), factors.weight()[index])
+        assert factors.rows(torch.empty(0, dtype=torch.long)).shape == (0, nmr[1])
+
+    def test_rows_do_not_build_the_table(self, nmr, monkeypatch):
+        factors = self.make(nmr)
+        monkeypatch.setattr(factors, "_materialize", None)
+        assert factors.rows(torch.zeros(2, dtype=torch.long)).shape == (2, nmr[1])
+
+    def test_standard_deviation_is_the_one_asked_for(self, nmr):
+        if nmr[0] * nmr[1] < 1000:
+            pytest.skip("too few entries for a standard deviation within 5%")
+        factors = self.make(nmr, std=0.03)
+        assert factors.weight().std().item() == pytest.approx(0.03, rel=0.05)
+        assert abs(factors.weight().mean().item()) < 0.05 * 0.03 + 3 * 0.03 / 1000**0.5
+
+    def test_gain_does_not_change_the_spread(self):
+        for gain in (0.5, 4.0):
+            factors = self.family(256, 128, 4)
+            factors.initialize_(0.03, gain)
+            assert factors.weight().std().item() == pytest.approx(0.03, rel=0.05)
+
+    def test_gain_is_the_first_step_of_adam_in_learning_rates(self):
+        for gain in (0.5, 3.0):
+            torch.manual_seed(1)
+            factors = self.family(512, 256, 16)
+            factors.initialize_(0.05, gain)
+            before = factors.weight().detach()
+            adam = torch.optim.Adam(factors.parameters(), lr=1e-5)
+            # Gradients of random sign: the steps on the factors are then independent of them.
+            (factors.weight() * torch.randn(512, 256)).sum().backward()
+            for factor in factors.parameters():
+                factor.grad = torch.randn_like(factor)
+            adam.step()
+            moved = (factors.weight() - before).square().mean().sqrt().item()
+            assert moved == pytest.approx(gain * 1e-5, rel=0.1)
+
+    # --- counts and limits -----------------------------------------------------------------------
+
+    def test_parameter_count_is_what_is_stored(self, nmr):
+        stored = sum(factor.numel() for factor in self.make(nmr).parameters())
+        assert self.family.parameter_count(*nmr) == stored
+
+    def test_impossible_ranks_are_refused(self):
+        largest = self.family.max_rank(30, 20)
+        self.family(30, 20, largest)
+        for rank in (0, -1, largest + 1):
+            with pytest.raises(ShapeshifterError, match=f"1 to {largest}"):
+                self.family(30, 20, rank)
+
+    def test_is_registered(self):
+        assert self.family in FAMILIES.values()
+
+    # --- gradients -------------------------------------------------------------------------------
+
+    def test_gradients_of_weight_and_rows(self):
+        factors = self.make((7, 5, 2), zero_row=2)
+        names = [name for name, _ in factors.named_parameters()]
+        inputs = tuple(p.detach().requires_grad_() for p in factors.parameters())
+        index = torch.tensor([[0, 3, 3], [6, 2, 1]])
+
+        def call(method, *args):
+            def function(*values):
+                state = dict(zip(names, values))
+                return torch.func.functional_call(_Calls(factors, method), _prefixed(state), args)
+
+            return function
+
+        assert torch.autograd.gradcheck(call("weight"), inputs)
+        assert torch.autograd.gradcheck(call("rows", index), inputs)
+
+    def test_zero_row_is_zero_and_gets_no_gradient(self, nmr):
+        row = nmr[0] // 2
+        factors = self.make(nmr, zero_row=row)
+        assert factors.weight()[row].abs().max() == 0
+        assert factors.rows(torch.tensor([row])).abs().max() == 0
+        for used in (factors.weight()[row], factors.rows(torch.tensor([row]))):
+            used.sum().backward()
+        assert all(factor.grad.abs().max() == 0 for factor in factors.parameters())
+
+    def test_zero_row_stays_zero_while_training(self, nmr):
+        row = nmr[0] // 2
+        factors = self.make(nmr, zero_row=row)
+        optimizer = torch.optim.Adam(factors.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (factors.weight() - 1).square().sum().backward()
+            optimizer.step()
+        assert factors.weight()[row].abs().max() == 0
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_stays_half_and_close(self, nmr, dtype):
+        factors = self.make(nmr)
+        exact = factors.weight()
+        half = factors.to(dtype).weight()
+        assert half.dtype == dtype
+        error = (half.double() - exact).norm() / exact.norm()
+        assert error < (2e-3 if dtype == torch.float16 else 2e-2)
+
+    # --- the copy of W that is kept at inference --------------------------------------------------
+
+    def test_weight_is_kept_in_eval_and_dropped_by_training(self, nmr):
+        factors = self.make(nmr).eval()
+        with torch.no_grad():
+            kept = factors.weight()
+            assert factors.weight() is kept
+            torch.testing.assert_close(factors.rows(torch.tensor([0])), kept[:1])
+        factors.train()
+        with torch.no_grad():
+            assert factors.weight() is not kept
+        assert factors._cached is None
+
+    def test_kept_weight_follows_every_change_of_the_factors(self, nmr):
+        factors, other = self.make(nmr).eval(), self.make(nmr)
+        other.initialize_(0.2, gain=1.0)
+
+        def step():
+            for factor in factors.parameters():
+                factor.data = factor.data.clone()  # a fresh tensor, its version starts again
+            optimizer = torch.optim.SGD(factors.parameters(), lr=0.1)
+            factors.weight().sum().backward()  # in eval mode, with gradients: not the kept copy
+            optimizer.step()
+
+        changes = [
+            step,
+            lambda: factors.load_state_dict(other.state_dict()),
+            lambda: factors.load_state_dict(
+                {k: v.clone() for k, v in other.state_dict().items()}, assign=True
+            ),
+            lambda: factors.float(),
+            lambda: factors.double(),
+        ]
+        for change in changes:
+            with torch.no_grad():
+                factors.weight()
+            change()
+            with torch.no_grad():
+                kept = factors.weight()
+            torch.testing.assert_close(kept, factors._materialize().detach(), rtol=0, atol=0)
+
+    def test_kept_weight_is_never_saved(self, nmr):
+        factors = self.make(nmr).eval()
+        names = set(factors.state_dict())
+        with torch.no_grad():
+            factors.weight()
+        assert set(factors.state_dict()) == names
+        assert copy.deepcopy(factors)._cached is None
+        assert pickle.loads(pickle.dumps(factors))._cached is None
+
+    def test_state_dict_round_trip_restores_w_under_another_gain(self, nmr):
+        factors, other = self.make(nmr), self.make(nmr)
+        other.initialize_(1.0, gain=7.0)
+        file = io.BytesIO()
+        torch.save(factors.state_dict(), file)
+        file.seek(0)
+        other.load_state_dict(torch.load(file, weights_only=True))
+        assert torch.equal(other.weight(), factors.weight())
+
+    def test_another_vocabulary_size_does_not_load(self):
+        # 38 and 39 rows are padded alike in some families: the factors have equal shapes
+        with pytest.raises(RuntimeError, match="size"):
+            self.family(39, 12, 2).load_state_dict(self.family(38, 12, 2).state_dict())
+
+
+class _Calls(torch.nn.Module):
+    """Lets `functional_call` reach a method other than `forward`."""
+
+    def __init__(self, factors: Factorization, method: str) -> None:
+        super().__init__()
+        self.factors, self.method = factors, method
+
+    def forward(self, *args):
+        return getattr(self.factors, self.method)(*args)
+
+
+def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"factors.{name}": value for name, value in state.items()}

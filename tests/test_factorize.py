@@ -1,0 +1,144 @@
+"""A model's matrices are replaced by a plan, in place, and folded back."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from shapeshifter_fairseq import (
+    FactorizedEmbedding,
+    FactorizedLinear,
+    Plan,
+    ShapeshifterError,
+    factorize,
+    fold,
+)
+
+
+class Tagger(nn.Module):
+    """Two embeddings that are one module, an output tied to it, layers of several kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(60, 32, padding_idx=1)
+        self.embed_again = self.embed
+        self.layers = nn.ModuleList([nn.Linear(32, 32), nn.Linear(32, 32, bias=False)])
+        self.norm = nn.LayerNorm(32)
+        self.output = nn.Linear(32, 60, bias=False)
+        self.output.weight = self.embed.weight
+
+    def forward(self, tokens):
+        x = self.embed(tokens) + self.embed_again(tokens)
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return self.output(self.norm(x))
+
+
+TOKENS = torch.tensor([[5, 1, 7], [59, 0, 5]])
+
+
+def factorized(plan: str = "*=4") -> Tagger:
+    torch.manual_seed(0)
+    return factorize(Tagger(), Plan.parse(plan))
+
+
+def test_every_matrix_is_replaced_and_ties_are_kept():
+    model = factorized()
+    assert isinstance(model.embed, FactorizedEmbedding)
+    assert model.embed_again is model.embed
+    assert isinstance(model.output, FactorizedLinear)
+    assert model.output.factors is model.embed.factors
+    assert all(isinstance(layer, FactorizedLinear) for layer in model.layers)
+    assert isinstance(model.norm, nn.LayerNorm)
+    assert model.layers[1].bias is None
+    assert model.embed.padding_idx == 1
+    assert model(TOKENS).shape == (2, 3, 60)
+
+
+def test_biases_are_the_ones_that_were_there():
+    model = Tagger()
+    bias = model.layers[0].bias
+    assert factorize(model, Plan.parse("*=4")).layers[0].bias is bias
+
+
+def test_spread_is_the_dense_weights():
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(512, 256), nn.Embedding(2000, 128, padding_idx=3))
+    nn.init.normal_(dense[0].weight, std=0.123)
+    with torch.no_grad():
+        dense[1].weight[3] = 1000.0  # the padding row does not count
+    model = factorize(copy.deepcopy(dense), Plan.parse("*=8"))
+    assert model[0].weight.std().item() == pytest.approx(0.123, rel=0.05)
+    assert model[1].weight.std().item() == pytest.approx(1.0, rel=0.05)
+    assert model[1].weight[3].abs().max() == 0
+
+
+def test_a_rule_leaves_a_matrix_dense():
+    model = factorized("*=4,layers.0=dense")
+    assert type(model.layers[0]) is nn.Linear
+    assert isinstance(model.layers[1], FactorizedLinear)
+    assert type(factorized("layers.1=4").embed) is nn.Embedding  # no rule, no change
+
+
+def test_a_rule_on_one_name_of_a_tied_matrix_reaches_the_whole():
+    model = factorized("*=4,output=dense")
+    assert type(model.embed) is nn.Embedding
+    assert model.output.weight is model.embed.weight
+
+
+@pytest.mark.parametrize(
+    "plan, message",
+    [
+        ("*=4,layer.0=2", "'layer.0=2' matches no matrix.*embed"),
+        ("*=4,layers.0=1000", r"layers.0=1000 \(layers.0\): rank 1000 .* 32 x 32 .* 1 to"),
+        ("*=0", "rank 0"),
+    ],
+)
+def test_an_error_names_the_rule_and_leaves_the_model_alone(plan, message):
+    model = Tagger()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ShapeshifterError, match=message):
+        factorize(model, Plan.parse(plan))
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
+
+
+def test_dtype_and_mode_are_kept():
+    model = factorize(Tagger().bfloat16().eval(), Plan.parse("*=4"))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert not any(module.training for module in model.modules())
+
+
+def test_fold_computes_the_same_with_ordinary_layers():
+    model = factorized().eval()
+    with torch.no_grad():
+        expected = model(TOKENS)
+    folded = fold(model)
+    assert folded is model
+    assert type(model.embed) is nn.Embedding and type(model.output) is nn.Linear
+    assert model.output.weight is model.embed.weight
+    assert model.embed_again is model.embed
+    torch.testing.assert_close(model(TOKENS), expected)
+    assert model.embed.weight[1].abs().max() == 0
+    assert set(model.state_dict()) == set(Tagger().state_dict())
+
+
+def test_a_model_that_is_one_layer():
+    layer = factorize(nn.Linear(16, 16), Plan.parse("*=2"))
+    assert isinstance(layer, FactorizedLinear)
+    assert type(fold(layer)) is nn.Linear
+
+
+def test_it_learns():
+    torch.manual_seed(0)
+    model = factorized("*=8")
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]

@@ -1,0 +1,69 @@
+"""The layers compute what the layers they replace compute, from factors."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
+
+
+def test_linear_is_a_linear_layer_with_its_weight():
+    layer = FactorizedLinear(48, 80, rank=4)
+    x = torch.randn(2, 3, 48)
+    expected = F.linear(x, layer.weight, layer.bias)
+    assert layer.weight.shape == (80, 48)
+    torch.testing.assert_close(layer(x), expected)
+    assert FactorizedLinear(48, 80, bias=False, rank=4).bias is None
+
+
+def test_linear_starts_with_the_spread_of_nn_linear():
+    torch.manual_seed(0)
+    ours, dense = FactorizedLinear(256, 512, rank=8), nn.Linear(256, 512)
+    assert ours.weight.std().item() == pytest.approx(dense.weight.std().item(), rel=0.05)
+    assert ours.bias.std().item() == pytest.approx(dense.bias.std().item(), rel=0.1)
+
+
+def test_embedding_looks_up_rows_of_its_weight():
+    layer = FactorizedEmbedding(50, 24, padding_idx=1, rank=3)
+    tokens = torch.tensor([[4, 1, 1], [49, 0, 4]])
+    torch.testing.assert_close(layer(tokens), F.embedding(tokens, layer.weight))
+    assert layer(tokens)[0, 1:].abs().max() == 0
+    assert layer.weight.std().item() == pytest.approx(math.sqrt(49 / 50), rel=0.06)
+
+
+def test_tied_layers_share_one_set_of_factors():
+    embedding = FactorizedEmbedding(50, 24, rank=3)
+    output = FactorizedLinear(24, 50, bias=False, rank=1)
+    output.factors = embedding.factors
+    both = nn.ModuleDict({"embedding": embedding, "output": output})
+    assert sum(p.numel() for p in both.parameters()) == sum(
+        p.numel() for p in embedding.parameters()
+    )
+    both.eval()
+    with torch.no_grad():
+        assert embedding.weight is output.weight
+
+
+@pytest.mark.parametrize("rank", [0, 10**6])
+def test_impossible_ranks_are_refused(rank):
+    with pytest.raises(ShapeshifterError, match=f"rank {rank}"):
+        FactorizedLinear(48, 80, rank=rank)
+
+
+def test_layers_run_under_autocast():
+    layer = FactorizedLinear(64, 64, rank=4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(torch.randn(5, 64))
+    assert y.dtype == torch.bfloat16
+    y.float().sum().backward()
+    assert all(factor.grad.dtype == torch.float32 for factor in layer.factors.parameters())
+
+
+def test_layers_can_be_compiled():
+    layer = FactorizedLinear(32, 32, rank=2)
+    compiled = torch.compile(layer, backend="eager")
+    x = torch.randn(4, 32)
+    torch.testing.assert_close(compiled(x), layer(x))
