@@ -1,0 +1,78 @@
+# Shell functions shared by the prepare-*.sh scripts; source it, do not run it.
+# shellcheck shell=bash
+
+# The output of a step goes to the log; descriptor 3 stays with the person who waits.
+exec 3>&1
+
+say() { printf '%s\n' "$*" >&3; }
+
+die() {
+  printf '%s: error: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
+
+# The same for options and arguments, with the exit status that means a wrong call.
+wrong_call() {
+  printf '%s: error: %s; try --help\n' "$(basename "$0")" "$*" >&2
+  exit 2
+}
+
+# need_tool COMMAND WAY_OUT: stop now if a program is missing, not half an hour later.
+need_tool() {
+  command -v "$1" >/dev/null 2>&1 || die "$1 not found; $2"
+}
+
+# need_module MODULE WAY_OUT: the same for a module of the Python that will run the steps.
+need_module() {
+  "$PYTHON" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)' "$1" ||
+    die "the Python module '$1' is missing in $PYTHON; $2"
+}
+
+# refuse_foreign RESULT: never replace a folder that holds something else than a step's result.
+refuse_foreign() {
+  if [ ! -e "$1" ] || [ -f "$1/.stamp" ]; then return; fi
+  if [ -d "$1" ] && [ -z "$(ls -A -- "$1")" ]; then return; fi
+  die "$1 exists and was not made by this script; move it away or choose another folder"
+}
+
+# step NAME RESULT STAMP WAY_OUT FUNCTION
+#
+# Make the folder RESULT by calling FUNCTION with the folder to fill. The work happens in
+# RESULT.part, which takes its final name only when whole, so a killed run leaves no half result.
+# STAMP says what the result was made from (options, inputs): the same STAMP means nothing to do.
+step() {
+  local name=$1 result=$2 stamp=$3 way_out=$4 make=$5
+  local part=$result.part old=$result.replaced status
+
+  # A run killed between the two renames below left the previous result under
+  # RESULT.replaced.
+  if [ -d "$old" ]; then
+    if [ -e "$result" ]; then rm -rf -- "$old"; else mv -- "$old" "$result"; fi
+  fi
+  refuse_foreign "$result"
+  if [ -f "$result/.stamp" ] && [ "$(cat -- "$result/.stamp")" = "$stamp" ]; then
+    say "$name: already there, skipped"
+    return
+  fi
+
+  say "$name ..."
+  rm -rf -- "$part"
+  mkdir -p -- "$part"
+  printf '\n=== %s, %s\n' "$name" "$(date)" >>"$LOG"
+  # In a subshell of its own: `if ! $make` would switch off `set -e` inside the function.
+  set +e
+  (
+    set -e
+    "$make" "$part"
+  ) >>"$LOG" 2>&1
+  status=$?
+  set -e
+  if [ "$status" -ne 0 ]; then
+    rm -rf -- "$part"
+    die "the step '$name' failed: $(grep '[^[:space:]]' "$LOG" | tail -n 1) -- $way_out (log: $LOG)"
+  fi
+  printf '%s\n' "$stamp" >"$part/.stamp"
+  if [ -e "$result" ]; then mv -- "$result" "$old"; fi
+  mv -- "$part" "$result"
+  rm -rf -- "$old"
+}

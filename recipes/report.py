@@ -1,0 +1,131 @@
+"""One table about several trained models, with a few of their translations side by side.
+
+    python recipes/report.py --data data-bin/localisation.de-en --out runs/quickstart/report \\
+        Transformer=runs/quickstart/dense Shapeshifter=runs/quickstart/shapeshifter
+
+Each folder holds checkpoint_best.pt and what recipes/evaluate.sh made. Writes OUT.md and OUT.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+from tabulate import tabulate
+
+import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+
+EXAMPLES = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with the raw test set")
+    parser.add_argument("--out", type=Path, required=True, help="path without .md and .json")
+    parser.add_argument("models", nargs="+", metavar="NAME=DIR", help="the first is the measure")
+    args = parser.parse_args()
+
+    folders = {name: Path(path) for name, _, path in (m.partition("=") for m in args.models)}
+    report = {
+        "machine": _machine(),
+        "models": {name: _model(folder) for name, folder in folders.items()},
+        "examples": _examples(args.data, folders),
+    }
+    text = _markdown(report)
+    written = {".json": json.dumps(report, indent=2, ensure_ascii=False), ".md": text}
+    for suffix, content in written.items():
+        part = args.out.with_suffix(suffix + ".part")
+        part.write_text(content + "\n", encoding="utf-8")
+        part.replace(args.out.with_suffix(suffix))
+    print("\n" + text)
+
+
+def _machine() -> str:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (
+        f"{os.cpu_count()} CPU cores ({platform.machine()}), {device}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def _model(folder: Path) -> dict:
+    checkpoint = folder / "checkpoint_best.pt"
+    state = load_checkpoint_to_cpu(str(checkpoint))
+    last = load_checkpoint_to_cpu(str(folder / "checkpoint_last.pt"))
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    # A matrix that is tied stands under several names; it is one storage.
+    stored = {tensor.data_ptr(): tensor.numel() for tensor in state["model"].values()}
+    return {
+        "parameters": sum(stored.values()),
+        "checkpoint_bytes": checkpoint.stat().st_size,
+        "training_seconds": round(last["extra_state"]["previous_training_time"]),
+        "updates": last["optimizer_history"][-1]["num_updates"],
+        "command_line": dict(sorted(vars(state["cfg"]["model"]).items())),
+        "scores": {score["name"]: score["score"] for score in scores},
+        "signatures": {score["name"]: score["signature"] for score in scores},
+    }
+
+
+def _examples(data: Path, folders: dict[str, Path]) -> list[dict[str, str]]:
+    """A few test sentences of middle length, evenly spread over the test set."""
+    source, target = (_side(data, side) for side in _languages(data))
+    hypotheses = {name: _lines(folder / "hypotheses.txt") for name, folder in folders.items()}
+    middling = [i for i, line in enumerate(source) if 6 <= len(line.split()) <= 12]
+    chosen = middling[:: max(1, len(middling) // EXAMPLES)][:EXAMPLES]
+    return [
+        {"source": source[i], "reference": target[i]}
+        | {name: lines[i] for name, lines in hypotheses.items()}
+        for i in chosen
+    ]
+
+
+def _languages(data: Path) -> list[str]:
+    binarised = next(data.glob("test.*-*.*.idx"))
+    return binarised.name.split(".")[1].split("-")
+
+
+def _side(data: Path, language: str) -> list[str]:
+    return _lines(data / "raw" / f"test.{language}")
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _markdown(report: dict) -> str:
+    models = report["models"]
+    first = next(iter(models.values()))
+    rows = [
+        [
+            name,
+            f"{model['parameters']:,} ({100 * model['parameters'] / first['parameters']:.1f}%)",
+            f"{model['checkpoint_bytes'] / 1e6:.1f} MB",
+            f"{model['training_seconds'] / 60:.1f} min",
+            f"{model['scores']['BLEU']:.1f}",
+            f"{model['scores']['chrF2']:.1f}",
+        ]
+        for name, model in models.items()
+    ]
+    head = ["model", "parameters", "checkpoint on disk", "training time", "BLEU", "chrF"]
+    examples = [list(example.items()) for example in report["examples"]]
+    signatures = [f"{name}: {text}" for name, text in first["signatures"].items()]
+    return "\n\n".join(
+        [
+            tabulate(rows, head, tablefmt="github", disable_numparse=True),
+            f"{first['updates']} updates each. {report['machine']}. "
+            "A checkpoint includes Adam's state.",
+            *(f"sacreBLEU {signature}" for signature in signatures),
+            *(tabulate(example, ["", ""], tablefmt="github") for example in examples),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
