@@ -60,13 +60,14 @@ with_progress "$out/generate.log" "translate $(basename -- "$out")" "$(wc -l <"$
   '^D-' '^(BLEU)=([0-9.]+)' \
   "$PYTHON" -m fairseq_cli.generate "$data" --user-dir "$USER_DIR" --path "$checkpoint" \
   --source-lang "$source" --target-lang "$target" --gen-subset "$split" \
-  --beam 5 --max-tokens 4096 --log-format none \
+  --beam 5 --max-tokens 4096 --required-batch-size-multiple 1 --log-format none \
   --bpe sentencepiece --sentencepiece-model "$data/sentencepiece.bpe.model" "$@"
 
 # fairseq translates long sentences together; D-N is the plain translation of sentence N.
 grep '^D-' "$out/generate.log" | sed 's/^D-//' | sort -n | cut -f3- >"$out/hypotheses.txt"
 [ "$(wc -l <"$out/hypotheses.txt")" -eq "$(wc -l <"$reference")" ] ||
   die "fairseq translated $(wc -l <"$out/hypotheses.txt") of $(wc -l <"$reference") sentences (log: $out/generate.log)"
+# (fairseq drops the last batch unless its size is a multiple of the default, 8: hence the 1 above.)
 "$PYTHON" -m sacrebleu "$reference" --input "$out/hypotheses.txt" --metrics bleu chrf \
   --format json >"$out/scores.json.part"
 mv -- "$out/scores.json.part" "$out/scores.json"

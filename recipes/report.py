@@ -15,7 +15,7 @@ import platform
 from pathlib import Path
 
 import torch
-from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from tabulate import tabulate
 
 import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
@@ -35,7 +35,7 @@ def main() -> None:
     folders = {name: Path(path) for name, _, path in (m.partition("=") for m in args.models)}
     report = {
         "machine": _machine(),
-        "models": {name: _model(folder) for name, folder in folders.items()},
+        "models": {name: _model(folder, args.data) for name, folder in folders.items()},
         "examples": _examples(args.data, folders),
     }
     text = _markdown(report)
@@ -55,19 +55,19 @@ def _machine() -> str:
     )
 
 
-def _model(folder: Path) -> dict:
+def _model(folder: Path, data: Path) -> dict:
     checkpoint = folder / "checkpoint_best.pt"
-    state = load_checkpoint_to_cpu(str(checkpoint))
+    models, cfg, _ = load_model_ensemble_and_task(
+        [str(checkpoint)], arg_overrides={"data": str(data)}
+    )
     last = load_checkpoint_to_cpu(str(folder / "checkpoint_last.pt"))
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    # A matrix that is tied stands under several names; it is one storage.
-    stored = {tensor.data_ptr(): tensor.numel() for tensor in state["model"].values()}
     return {
-        "parameters": sum(stored.values()),
+        "parameters": sum(parameter.numel() for parameter in models[0].parameters()),
         "checkpoint_bytes": checkpoint.stat().st_size,
         "training_seconds": round(last["extra_state"]["previous_training_time"]),
         "updates": last["optimizer_history"][-1]["num_updates"],
-        "command_line": dict(sorted(vars(state["cfg"]["model"]).items())),
+        "options": {name: str(value) for name, value in sorted(vars(cfg["model"]).items())},
         "scores": {score["name"]: score["score"] for score in scores},
         "signatures": {score["name"]: score["signature"] for score in scores},
     }

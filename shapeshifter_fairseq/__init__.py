@@ -10,6 +10,7 @@ In Python, on any model (fairseq is not needed for it)::
     factorize(model, Plan.parse("*=64"))
 """
 
+import logging
 from importlib.util import find_spec
 
 from .errors import ShapeshifterError
@@ -29,6 +30,10 @@ __all__ = [
 ]
 
 if find_spec("fairseq") is not None:  # without it the layers work all the same
+    # fairseq names at import what it could not find for speech; that is not our user's problem.
+    silenced = logging.root.manager.disable
+    logging.disable(logging.INFO)
     from .models import ShapeshifterTransformerModel
 
+    logging.disable(silenced)
     __all__ += ["ShapeshifterTransformerModel"]

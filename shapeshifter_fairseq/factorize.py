@@ -120,7 +120,7 @@ def _check_every_rule_matches(plan: Plan, found: list[Matrix]) -> None:
     for rule in plan.rules:
         if not rule.matches(names):
             raise ShapeshifterError(
-                f"rule {rule.origin!r} matches no matrix of the model; "
+                f"{rule.origin} matches no matrix of the model; "
                 f"it has, for example, {', '.join(names[:: max(1, len(names) // 3)][:3])}"
             )
 

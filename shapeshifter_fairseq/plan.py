@@ -25,7 +25,7 @@ class Spec:
 class Rule:
     """Modules whose name matches `pattern` get `spec`; None leaves them dense.
 
-    `origin` is what the user typed; an error about the rule quotes it.
+    An error about the rule begins with `origin`: what the user typed, and where.
     """
 
     pattern: str
@@ -47,16 +47,19 @@ class Plan:
     rules: tuple[Rule, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Plan:
+    def parse(cls, text: str, source: str = "plan") -> Plan:
         """Read rules such as ``decoder.layers.0.*=32,encoder.layers.*.fc?=dense``.
 
         Rules are separated by commas, each ``PATTERN=RANK``, ``PATTERN=FAMILY:RANK`` or
         ``PATTERN=dense``; a pattern is a module's name with shell wildcards (``*``, ``?``, ``[]``).
 
+        `source` says in errors where the text comes from (an option, a file).
+
         Raises:
             ShapeshifterError: if a rule does not parse.
         """
-        return cls(tuple(_parse_rule(rule.strip()) for rule in text.split(",") if rule.strip()))
+        rules = [rule.strip() for rule in text.split(",")]
+        return cls(tuple(_parse_rule(rule, f"{source}: rule {rule!r}") for rule in rules if rule))
 
     def __add__(self, later: Plan) -> Plan:
         return Plan(self.rules + later.rules)
@@ -66,19 +69,19 @@ class Plan:
         return next((rule for rule in reversed(self.rules) if rule.matches(names)), None)
 
 
-def _parse_rule(text: str) -> Rule:
+def _parse_rule(text: str, origin: str) -> Rule:
     pattern, equals, value = (part.strip() for part in text.partition("="))
     if not (pattern and equals and value):
-        raise ShapeshifterError(f"rule {text!r} is not PATTERN=VALUE; an example: {_EXAMPLE}")
+        raise ShapeshifterError(f"{origin} is not PATTERN=VALUE; an example: {_EXAMPLE}")
     if value == DENSE:
-        return Rule(pattern, None, text)
+        return Rule(pattern, None, origin)
     family, colon, rank = value.rpartition(":")
     family = family if colon else Spec.family
     if family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise ShapeshifterError(f"rule {text!r}: there is no family {family!r}; known: {known}")
+        raise ShapeshifterError(f"{origin}: there is no family {family!r}; known: {known}")
     if not rank.isdecimal():
         raise ShapeshifterError(
-            f"rule {text!r}: {rank!r} is neither a rank (a whole number) nor {DENSE!r}"
+            f"{origin}: {rank!r} is neither a rank (a whole number) nor {DENSE!r}"
         )
-    return Rule(pattern, Spec(int(rank), family), text)
+    return Rule(pattern, Spec(int(rank), family), origin)

@@ -91,7 +91,7 @@ def test_a_rule_on_one_name_of_a_tied_matrix_reaches_the_whole():
     "plan, message",
     [
         ("*=4,layer.0=2", "'layer.0=2' matches no matrix.*embed"),
-        ("*=4,layers.0=1000", r"layers.0=1000 \(layers.0\): rank 1000 .* 32 x 32 .* 1 to"),
+        ("*=4,layers.0=1000", r"layers.0=1000' \(layers.0\): rank 1000 .* 32 x 32 .* 1 to"),
         ("*=0", "rank 0"),
     ],
 )

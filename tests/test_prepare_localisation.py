@@ -12,10 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import polib
 import pytest
-
-polib = pytest.importorskip("polib", reason="the recipes extra is not installed")
-pytest.importorskip("sentencepiece", reason="the recipes extra is not installed")
 
 DATA_PREP = Path(__file__).resolve().parent.parent / "data-prep"
 SCRIPT = DATA_PREP / "prepare-localisation.sh"

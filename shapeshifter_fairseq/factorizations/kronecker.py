@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ class KroneckerShape(NamedTuple):
     m2: int
 
 
-@lru_cache(maxsize=None)
+@cache
 def balanced_shape(n: int, m: int) -> KroneckerShape:
     """Choose n1, n2, m1, m2 for an n by m matrix.
 

@@ -1,4 +1,4 @@
-"""Parameter counts as the papers' tables give them."""
+"""Architectures built without data, and their parameter counts as the papers' tables give them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import nn
 
 from ..errors import ShapeshifterError
+from .shapeshifter_transformer import ShapeshifterTransformerModel
 
 
 def count(
@@ -32,12 +33,8 @@ def count(
     Raises:
         ShapeshifterError: if there is no such architecture, or as building the model does.
     """
-    if arch not in ARCH_MODEL_REGISTRY:
-        ours = sorted(name for name in ARCH_MODEL_REGISTRY if name.startswith("shapeshifter"))
-        raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
-    task = _task(source_vocab, target_vocab, joined)
-    model = _build(arch, model_options, task)
-    total = _parameters(model)
+    dense, model, _ = build_models(arch, source_vocab, target_vocab, joined, model_options)
+    total, dense_total = _parameters(model), _parameters(dense)
     embedding = _parameters(
         nn.ModuleList(
             module
@@ -45,9 +42,6 @@ def count(
             if name.endswith(("embed_tokens", "output_projection"))
         )
     )
-    is_factorized = arch.startswith("shapeshifter")
-    dense_options = [*model_options, "--factor-plan", "*=dense"]
-    dense_total = _parameters(_build(arch, dense_options, task)) if is_factorized else total
     return {
         "total": total,
         "encoder_decoder": total - embedding,
@@ -56,6 +50,27 @@ def count(
         "percent": round(100 * total / dense_total, 2),
         "fold": round(dense_total / total, 2),
     }
+
+
+def build_models(
+    arch: str,
+    source_vocab: int,
+    target_vocab: int,
+    joined: bool = False,
+    model_options: Sequence[str] = (),
+) -> tuple[nn.Module, nn.Module, argparse.Namespace]:
+    """An architecture without data: its dense counterpart, itself, and what they take as task.
+
+    Arguments and errors are those of `count`.
+    """
+    if arch not in ARCH_MODEL_REGISTRY:
+        ours = sorted(name for name in ARCH_MODEL_REGISTRY if name.startswith("shapeshifter"))
+        raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
+    task = _task(source_vocab, target_vocab, joined)
+    model = _build(arch, model_options, task)
+    has_plan = isinstance(model, ShapeshifterTransformerModel)
+    all_dense = ["--factor-plan", "*=dense"] if has_plan else []
+    return _build(arch, [*model_options, *all_dense], task), model, task
 
 
 def _parameters(module: nn.Module) -> int:

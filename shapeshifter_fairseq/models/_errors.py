@@ -1,8 +1,8 @@
 """Under fairseq's commands a user's mistake ends in one line, not in a traceback.
 
 fairseq lets exceptions run to the top of the process. The hook below stands there: it answers the
-exceptions that this package raises and the ones about an unreadable checkpoint, and passes every
-other on untouched. `SHAPESHIFTER_DEBUG=1` brings the traceback back.
+exceptions that this package raises and those about an unreadable checkpoint or missing data, and
+passes every other on untouched. `SHAPESHIFTER_DEBUG=1` brings the traceback back.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ def one_line(error: BaseException) -> str | None:
                 f"{checkpoint} is refused: it holds more than weights and settings, and reading "
                 "that could run code (or it is no checkpoint). Get it from somebody you trust."
             )
-        if checkpoint and _in_torch_load(cause):
+        if checkpoint and _passed(cause, "torch.serialization"):
             return (
                 f"{checkpoint} cannot be read as a checkpoint: it is truncated or damaged. Take "
                 "another, for example checkpoint_best.pt or an earlier epoch of the same run."
             )
+        if isinstance(cause, FileNotFoundError) and _passed(cause, "fairseq.tasks.translation"):
+            return f"{cause.filename or cause}: no data there; run fairseq-preprocess first"
     return None
 
 
@@ -78,6 +80,7 @@ def _checkpoint_being_loaded(error: BaseException) -> str | None:
     return None
 
 
-def _in_torch_load(error: BaseException) -> bool:
+def _passed(error: BaseException, module: str) -> bool:
+    """Whether the error came up through a module."""
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals["__name__"] == "torch.serialization" for frame, _ in frames)
+    return any(frame.f_globals["__name__"] == module for frame, _ in frames)

@@ -20,8 +20,8 @@ _UNSUPPORTED = {
     "quant_noise_scalar": "it quantizes stored dense weights, and none is stored",
     "adaptive_softmax_cutoff": "its clusters split the output matrix, which is factorized whole",
     "adaptive_input": "its clusters split the embedding table, which is factorized whole",
-    "encoder_embed_path": "pretrained embeddings are a dense table; the table is trained in factors",
-    "decoder_embed_path": "pretrained embeddings are a dense table; the table is trained in factors",
+    "encoder_embed_path": "a pretrained table is dense; here it is trained in factors",
+    "decoder_embed_path": "a pretrained table is dense; here it is trained in factors",
     "mha_heads_to_keep": "pruning of heads cuts rows out of a stored dense weight",
     "ffn_blocks_to_remove": "pruning cuts rows out of a stored dense weight",
     "base_layers": "BASE layers are sharded over workers after the model is built",
@@ -91,6 +91,10 @@ class ShapeshifterTransformerModel(TransformerModel):
 
 
 def _plan_of(args: Namespace) -> Plan:
+    for option in ("--layer-gain", "--embed-gain"):
+        gain = getattr(args, option[2:].replace("-", "_"))
+        if gain <= 0:
+            raise ShapeshifterError(f"{option} {gain}: a step size is a number above 0")
     defaults = Plan(
         (
             Rule("*", Spec(args.layer_rank), f"--layer-rank {args.layer_rank}"),
@@ -100,7 +104,7 @@ def _plan_of(args: Namespace) -> Plan:
             ),
         )
     )
-    return defaults + Plan.parse(args.factor_plan)
+    return defaults + Plan.parse(args.factor_plan, source="--factor-plan")
 
 
 def _refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:

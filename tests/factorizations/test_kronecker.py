@@ -1,4 +1,4 @@
-"""The Kronecker family against `torch.kron`, and the shape rule that makes it more than low rank."""
+"""The Kronecker family against `torch.kron`, and the shape rule that makes it full rank."""
 
 import math
 

@@ -1,0 +1,100 @@
+"""What the end-to-end tests share: real fairseq commands in subprocesses, on a corpus made here."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+USER_DIR = ROOT / "shapeshifter_fairseq"
+BIN = Path(sys.executable).parent
+
+# A model that trains in seconds and still has every kind of matrix.
+SMALL = (
+    "--arch shapeshifter_transformer_tiny --encoder-layers 2 --decoder-layers 2 "
+    "--encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --decoder-embed-dim 32 "
+    "--decoder-ffn-embed-dim 64 --layer-rank 4 --embed-rank 8"
+).split()
+TRAINING = (
+    "--optimizer adam --lr 0.003 --lr-scheduler inverse_sqrt --warmup-updates 20 "
+    "--criterion label_smoothed_cross_entropy --label-smoothing 0.1 --dropout 0.1 "
+    "--max-tokens 600 --cpu --num-workers 0 --log-format json --log-interval 1 --seed 3"
+).split()
+
+
+def call(
+    command: str, *options: str | Path, cwd: Path = ROOT, stdin: str = "", fails: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run one of fairseq's commands as a user would; it must succeed, or fail if `fails`."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # the protection is on
+    done = subprocess.run(
+        [str(BIN / command), *map(str, options)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    output = f"{command} {' '.join(map(str, options))}\n{done.stdout}\n{done.stderr}"
+    assert (done.returncode != 0) == fails, output
+    return done
+
+
+def train(data: Path, save: Path, *options: str | Path, **how) -> str:
+    """fairseq-train of the small model; later options override earlier ones. Returns the log."""
+    arguments = [data, "--user-dir", USER_DIR, *SMALL, *TRAINING, "--save-dir", save, *options]
+    done = call("fairseq-train", *arguments, **how)
+    return done.stdout + done.stderr
+
+
+def translate(data: Path, checkpoints: Sequence[Path], *options: str | Path) -> list[str]:
+    """fairseq-generate's hypotheses, in the order of the test set."""
+    path = os.pathsep.join(map(str, checkpoints))
+    done = call("fairseq-generate", data, "--user-dir", USER_DIR, "--path", path, "--cpu", *options)
+    found = [line[2:].split("\t") for line in done.stdout.splitlines() if line.startswith("H-")]
+    return [text for _, _, text in sorted(found, key=lambda line: int(line[0]))]
+
+
+def make_corpus(folder: Path, joined: bool = True, words: int = 40) -> Path:
+    """Write parallel sentences (every word translated, the order reversed) and binarise them."""
+    draw = random.Random(1)
+    for split, sentences in (("train", 400), ("valid", 40), ("test", 12)):
+        numbers = [
+            [draw.randrange(words) for _ in range(draw.randint(3, 9))] for _ in range(sentences)
+        ]
+        source = "\n".join(" ".join(f"s{number}" for number in line) for line in numbers)
+        target = "\n".join(" ".join(f"t{number}" for number in line[::-1]) for line in numbers)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{split}.xx").write_text(source + "\n", encoding="utf-8")
+        (folder / f"{split}.yy").write_text(target + "\n", encoding="utf-8")
+    splits = [f"--{split}pref={folder / split}" for split in ("train", "valid", "test")]
+    options = ["--source-lang", "xx", "--target-lang", "yy", "--destdir", folder / "bin", *splits]
+    call("fairseq-preprocess", *options, *(["--joined-dictionary"] if joined else []))
+    return folder / "bin"
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A binarised corpus with one dictionary; its path holds a space, as users' paths do."""
+    return make_corpus(tmp_path_factory.mktemp("joined corpus"))
+
+
+@pytest.fixture(scope="session")
+def two_dictionaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("corpus"), joined=False)
+
+
+@pytest.fixture(scope="session")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A save folder after 80 updates: checkpoint_last.pt and checkpoint_best.pt."""
+    save = tmp_path_factory.mktemp("trained model")
+    train(corpus, save, "--max-update", "80", "--no-epoch-checkpoints")
+    return save

@@ -1,0 +1,184 @@
+"""fairseq-train with the options that fairseq's users reach for."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+
+from .conftest import BIN, SMALL, TRAINING, USER_DIR, call, train, translate
+
+THREE = ["--max-update", "3", "--no-epoch-checkpoints"]
+
+
+def losses(log: str) -> dict[int, float]:
+    """Training loss by update, from fairseq's JSON log."""
+    inner = [line for line in log.splitlines() if "| train_inner |" in line]
+    lines = [json.loads(line[line.index("{") :]) for line in inner]
+    return {int(line["num_updates"]): float(line["loss"]) for line in lines}
+
+
+def state_of(save: Path, name: str = "checkpoint_last.pt") -> dict:
+    return torch.load(save / name, weights_only=True)
+
+
+def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
+    state = state_of(trained)
+    assert state["extra_state"]["best"] < 5.5  # validation loss; it begins above 7
+    names = set(state["model"])
+    assert "decoder.layers.0.fc1.factors.A" in names
+    dense = re.compile(r"(proj|fc\d|embed_tokens|output_projection)\.weight$")
+    assert not any(dense.search(name) for name in names)
+    hypotheses = translate(corpus, [trained / "checkpoint_best.pt"])
+    assert len(hypotheses) == 12 and all(hypotheses)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--encoder-normalize-before --decoder-normalize-before --layernorm-embedding",
+        "--update-freq 2 --clip-norm 0.1",
+        "--checkpoint-activations",
+        "--encoder-layerdrop 0.3 --decoder-layerdrop 0.3",
+        "--store-ema --ema-decay 0.9",
+        "--store-ema --ema-decay 0.9 --ema-fp32 --fp16",
+        "--fp16",
+        "--fp16 --memory-efficient-fp16",
+        "--bf16",
+        "--amp",
+        "--encoder-learned-pos --decoder-learned-pos",
+        "--no-scale-embedding --activation-fn gelu",
+        "--factor-plan decoder.layers.0.*=2,encoder.layers.*.fc?=dense",
+        "--layer-gain 1 --embed-gain 1",
+    ],
+)
+def test_trains_generates_and_resumes_with(options, corpus, tmp_path):
+    train(corpus, tmp_path, *THREE, *options.split())
+    assert len(translate(corpus, [tmp_path / "checkpoint_last.pt"])) == 12
+    log = train(corpus, tmp_path, "--max-update", "5", *options.split())
+    assert "@ 3 updates" in log and max(losses(log)) == 5
+
+
+@pytest.mark.parametrize(
+    "ties, tables",
+    [
+        ([], 3),
+        (["--share-decoder-input-output-embed"], 2),
+        (["--share-all-embeddings"], 1),
+    ],
+)
+def test_tied_tables_stay_tied(ties, tables, corpus, two_dictionaries, tmp_path):
+    data = corpus if "--share-all-embeddings" in ties else two_dictionaries
+    log = train(data, tmp_path, "--arch", "shapeshifter_transformer", *THREE, *ties)
+    assert max(losses(log)) == 3
+    model = state_of(tmp_path)["model"]
+    storages = {
+        tensor.data_ptr()
+        for name, tensor in model.items()
+        if re.search(r"(embed_tokens|output_projection)\.factors\.A$", name)
+    }
+    assert len(storages) == tables
+    assert len(translate(data, [tmp_path / "checkpoint_last.pt"])) == 12
+
+
+def test_resumed_after_kill_it_reaches_the_same_loss(corpus, tmp_path):
+    options = ["--max-update", "40", "--save-interval-updates", "10", "--no-epoch-checkpoints"]
+    # fairseq else keeps the batches of the epoch that it began with, and draws others on resuming.
+    options += ["--update-epoch-batch-itr", "True"]
+    whole = train(corpus, tmp_path / "whole", *options)
+
+    killed = tmp_path / "killed"
+    arguments = [*SMALL, *TRAINING, "--save-dir", killed, "--user-dir", USER_DIR, *options]
+    process = subprocess.Popen(
+        [str(BIN / "fairseq-train"), str(corpus), *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("checkpoint_*_[12]0.pt")):
+        assert process.poll() is None and time.monotonic() < deadline, (
+            "no checkpoint to resume from"
+        )
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    newest = max(killed.glob("checkpoint_*_[0-9]*.pt"), key=lambda path: path.stat().st_mtime)
+    resumed = train(corpus, killed, *options, "--restore-file", newest)
+    expected, found = losses(whole), losses(resumed)
+    assert 1 not in found and 40 in found
+    for update, loss in found.items():
+        assert loss == pytest.approx(expected[update], abs=1.1e-3), update
+    for name, tensor in state_of(tmp_path / "whole")["model"].items():
+        torch.testing.assert_close(state_of(killed)["model"][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_finetunes_from_a_model(trained, corpus, tmp_path):
+    log = train(corpus, tmp_path, *THREE, "--finetune-from-model", trained / "checkpoint_best.pt")
+    assert losses(log)[1] < 6  # a fresh model begins above 7
+
+
+def test_two_processes_give_the_gradients_of_one_on_the_joint_batch(corpus, tmp_path):
+    """One update of plain SGD from the same start: the weights differ if the gradients do."""
+    sgd = ["--optimizer", "sgd", "--momentum", "0", "--lr", "0.5", "--lr-scheduler", "fixed"]
+    sgd += ["--warmup-updates", "0", "--dropout", "0", "--max-update", "1", "--disable-validation"]
+    sgd += ["--batch-size", "8", "--no-epoch-checkpoints", "--clip-norm", "0"]
+    # An update's two batches: of two processes, or of one that collects gradients over two.
+    train(corpus, tmp_path / "one", *sgd, "--update-freq", "2")
+    # fairseq reads torchrun's environment by itself on GPUs only; on CPUs it is told.
+    arguments = [corpus, "--user-dir", USER_DIR, *SMALL, *TRAINING, "--save-dir", tmp_path / "two"]
+    script = f'exec "{BIN}/fairseq-train" "$@" --distributed-rank "$RANK"'
+    call(
+        "torchrun",
+        *("--nproc_per_node", "2", "--master_port", str(_free_port())),
+        *("--no-python", "bash", "-c", script, "-"),
+        *arguments,
+        *sgd,
+        *("--distributed-world-size", "2", "--distributed-init-method", "env://"),
+        *("--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
+    )
+    one, two = state_of(tmp_path / "one"), state_of(tmp_path / "two")
+    assert two["optimizer_history"][-1]["num_updates"] == 1
+    for name, tensor in one["model"].items():
+        torch.testing.assert_close(two["model"][name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_trains_with_hydra(corpus, tmp_path):
+    overrides = [
+        f"common.user_dir={USER_DIR}",
+        f"task.data='{corpus}'",
+        "common.cpu=true",
+        "common.log_format=json",
+        "dataset.max_tokens=600",
+        "dataset.num_workers=0",
+        "optimization.max_update=3",
+        "optimization.lr=[0.003]",
+        f"checkpoint.save_dir='{tmp_path / 'save'}'",
+        "task=translation",
+        "criterion=label_smoothed_cross_entropy",
+        "optimizer=adam",
+        "lr_scheduler=fixed",
+        "+model._name=shapeshifter_transformer_tiny",
+        "+model.encoder_layers=1",
+        "+model.layer_rank=4",
+    ]
+    call("fairseq-hydra-train", *overrides, cwd=tmp_path)
+    state = state_of(tmp_path / "save")
+    assert state["model"]["encoder.layers.0.fc1.factors.A"].shape[-1] == 4
+    assert "encoder.layers.1.fc1.factors.A" not in state["model"]
+    assert len(translate(corpus, [tmp_path / "save" / "checkpoint_last.pt"])) == 12

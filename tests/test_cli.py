@@ -1,0 +1,70 @@
+"""`python -m shapeshifter_fairseq` and what it prints."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shapeshifter_fairseq import cli
+
+IWSLT = "--arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632".split()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "shapeshifter_fairseq", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_params_prints_one_json_object_and_nothing_else():
+    done = run("params", *IWSLT, "--json")
+    assert done.stderr == ""
+    counts = json.loads(done.stdout)
+    assert list(counts) == [
+        *("total", "encoder_decoder", "embedding", "dense_total", "percent", "fold")
+    ]
+    assert counts["total"] == counts["encoder_decoder"] + counts["embedding"] == 9216000
+
+
+def test_params_takes_model_options(capsys):
+    joined = ["params", "--arch", "shapeshifter_transformer_tiny", "--vocab", "4000", "--json"]
+    totals = []
+    for options in ([], ["--layer-rank", "4"], ["--factor-plan", "*=dense"]):
+        assert cli.main([*joined, *options]) == 0
+        totals.append(json.loads(capsys.readouterr().out)["total"])
+    assert totals[1] < totals[0] < totals[2]
+
+
+def test_user_dir_is_the_package():
+    done = run("user-dir")
+    assert (Path(done.stdout.strip()) / "models" / "shapeshifter_transformer.py").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["params", "--arch", "nonsense", "--vocab", "50"], "--arch nonsense"),
+        (["params", "--arch", "transformer"], "--vocab"),
+        (["params", *IWSLT, "--vocab", "50"], "not both"),
+        (["params", *IWSLT, "--layer-rank", "0"], "--layer-rank 0"),
+        (["params", *IWSLT, "--vocab", "2"], "not both"),
+        (["params", "--arch", "transformer", "--vocab", "2"], "too small"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, words, capsys):
+    assert cli.main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and words in lines[0]
+
+
+def test_debug_raises(capsys):
+    with pytest.raises(cli.ShapeshifterError):
+        cli.main(["--debug", "params", "--arch", "nonsense", "--vocab", "50"])
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["params", "--help"])
+    assert exit.value.code == 0
+    assert "shapeshifter params --arch shapeshifter_transformer_iwslt" in capsys.readouterr().out
