@@ -21,6 +21,7 @@ from tabulate import tabulate
 import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
 
 EXAMPLES = 5
+WORDS = 9  # of an example's source: neither a label nor a paragraph
 
 
 def main() -> None:
@@ -74,10 +75,11 @@ def _model(folder: Path, data: Path) -> dict:
 
 
 def _examples(data: Path, folders: dict[str, Path]) -> list[dict[str, str]]:
-    """A few test sentences of middle length, evenly spread over the test set."""
+    """A few test sentences of middle length, spread over the test set."""
     source, target = (_side(data, side) for side in _languages(data))
     hypotheses = {name: _lines(folder / "hypotheses.txt") for name, folder in folders.items()}
-    middling = [i for i, line in enumerate(source) if 6 <= len(line.split()) <= 12]
+    by_length = sorted(range(len(source)), key=lambda i: abs(len(source[i].split()) - WORDS))
+    middling = sorted(by_length[: max(EXAMPLES, len(source) // 10)])
     chosen = middling[:: max(1, len(middling) // EXAMPLES)][:EXAMPLES]
     return [
         {"source": source[i], "reference": target[i]}

@@ -75,8 +75,9 @@ _LOADERS = {
 
 def _checkpoint_being_loaded(error: BaseException) -> str | None:
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name in _LOADERS and frame.f_globals["__name__"].startswith("fairseq."):
-            return frame.f_locals.get(_LOADERS[frame.f_code.co_name])
+        variable = _LOADERS.get(frame.f_code.co_name)
+        if variable in frame.f_locals and frame.f_globals["__name__"].startswith("fairseq."):
+            return frame.f_locals[variable]
     return None
 
 

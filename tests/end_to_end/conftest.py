@@ -58,7 +58,9 @@ def train(data: Path, save: Path, *options: str | Path, **how) -> str:
 def translate(data: Path, checkpoints: Sequence[Path], *options: str | Path) -> list[str]:
     """fairseq-generate's hypotheses, in the order of the test set."""
     path = os.pathsep.join(map(str, checkpoints))
-    done = call("fairseq-generate", data, "--user-dir", USER_DIR, "--path", path, "--cpu", *options)
+    # ve-fairseq drops the last batch unless its size is a multiple of this.
+    options = ("--cpu", "--required-batch-size-multiple", "1", *options)
+    done = call("fairseq-generate", data, "--user-dir", USER_DIR, "--path", path, *options)
     found = [line[2:].split("\t") for line in done.stdout.splitlines() if line.startswith("H-")]
     return [text for _, _, text in sorted(found, key=lambda line: int(line[0]))]
 

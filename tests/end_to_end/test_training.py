@@ -20,6 +20,11 @@ from .conftest import BIN, SMALL, TRAINING, USER_DIR, call, train, translate
 THREE = ["--max-update", "3", "--no-epoch-checkpoints"]
 
 
+NEEDS_CUDA = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="fairseq's --fp16 keeps its master weights on a GPU"
+)
+
+
 def losses(log: str) -> dict[int, float]:
     """Training loss by update, from fairseq's JSON log."""
     inner = [line for line in log.splitlines() if "| train_inner |" in line]
@@ -50,10 +55,9 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
         "--checkpoint-activations",
         "--encoder-layerdrop 0.3 --decoder-layerdrop 0.3",
         "--store-ema --ema-decay 0.9",
-        "--store-ema --ema-decay 0.9 --ema-fp32 --fp16",
-        "--fp16",
-        "--fp16 --memory-efficient-fp16",
-        "--bf16",
+        "--store-ema --ema-decay 0.9 --ema-fp32 --memory-efficient-fp16",
+        "--memory-efficient-fp16",
+        pytest.param("--fp16", marks=NEEDS_CUDA),
         "--amp",
         "--encoder-learned-pos --decoder-learned-pos",
         "--no-scale-embedding --activation-fn gelu",
@@ -158,7 +162,13 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_trains_with_hydra(corpus, tmp_path):
+@pytest.mark.parametrize(
+    "precision",
+    # fairseq-train --bf16 means TPUs; with hydra it means bf16, here too.
+    [[], ["common.bf16=true", "common.memory_efficient_bf16=true"]],
+    ids=["fp32", "bf16"],
+)
+def test_trains_with_hydra(precision, corpus, tmp_path):
     overrides = [
         f"common.user_dir={USER_DIR}",
         f"task.data='{corpus}'",
@@ -176,6 +186,7 @@ def test_trains_with_hydra(corpus, tmp_path):
         "+model._name=shapeshifter_transformer_tiny",
         "+model.encoder_layers=1",
         "+model.layer_rank=4",
+        *precision,
     ]
     call("fairseq-hydra-train", *overrides, cwd=tmp_path)
     state = state_of(tmp_path / "save")

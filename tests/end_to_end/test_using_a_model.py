@@ -46,7 +46,7 @@ def test_validate_gives_the_validation_loss_of_training(trained, corpus):
         "fairseq-validate",
         corpus,
         *("--user-dir", USER_DIR, "--path", trained / "checkpoint_last.pt", "--cpu"),
-        *("--max-tokens", "600", "--log-format", "simple"),
+        *("--task", "translation", "--max-tokens", "600", "--log-format", "simple"),
     )
     found = float(re.search(r"valid \| .*?\bloss ([\d.]+)", done.stdout + done.stderr)[1])
     state = torch.load(trained / "checkpoint_last.pt", weights_only=True)
@@ -55,7 +55,7 @@ def test_validate_gives_the_validation_loss_of_training(trained, corpus):
 
 def test_ensembles_and_scoring_of_references(trained, corpus):
     both = [trained / "checkpoint_best.pt", trained / "checkpoint_last.pt"]
-    assert len(translate(corpus, both)) == 12
+    assert len(translate(corpus, both)) == 12  # an ensemble of the two
     assert len(translate(corpus, both[:1], "--score-reference")) == 12
 
 

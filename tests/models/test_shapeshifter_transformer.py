@@ -1,10 +1,13 @@
 """The fairseq model: the architectures' parameter counts, and what they are made of."""
 
+from argparse import Namespace
+
 import pytest
 from torch import nn
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
 from shapeshifter_fairseq.models._counting import build_models, count
+from shapeshifter_fairseq.models.shapeshifter_transformer import _refuse_what_cannot_work
 
 # Millions in the dissertation's tables 5b, 6 and 7: total, encoder/decoder, embedding; dense total.
 TABLES = [
@@ -73,10 +76,9 @@ def test_unknown_architectures_are_named():
         count("nonsense", 50, 50, True, [])
 
 
-def test_heads_cannot_be_pruned():
-    from argparse import Namespace
-
-    from shapeshifter_fairseq.models.shapeshifter_transformer import _refuse_what_cannot_work
-
-    with pytest.raises(ShapeshifterError, match="--mha-heads-to-keep"):
-        _refuse_what_cannot_work(Namespace(mha_heads_to_keep=2), task=None)
+@pytest.mark.parametrize(
+    "option, value", [("mha_heads_to_keep", 2), ("ddp_backend", "fully_sharded")]
+)
+def test_what_fairseq_has_no_plain_command_for_is_refused_too(option, value):
+    with pytest.raises(ShapeshifterError, match="--" + option.replace("_", "-")):
+        _refuse_what_cannot_work(Namespace(**{option: value}), task=None)

@@ -1,0 +1,121 @@
+"""The recipes' pieces as the quickstart uses them: prepare, train, evaluate, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_prepare_localisation import run as prepare
+from tests.test_prepare_localisation import wheels  # noqa: F401  (a fixture)
+
+from .conftest import ROOT, SMALL, TRAINING
+
+SETTING = [*SMALL, *TRAINING, "--no-epoch-checkpoints", "--save-interval-updates", "2"]
+# The made-up corpus holds a few dozen sentences; by default fairseq drops a batch that is no
+# multiple of 8.
+SETTING += ["--required-batch-size-multiple", "1"]
+
+
+def script(name: str, *arguments: str | Path, fails: bool = False) -> tuple[str, str]:
+    done = subprocess.run(
+        ["bash", str(ROOT / "recipes" / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def data(wheels, tmp_path_factory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("recipe data")
+    where = ["--work", folder / "work", "--dest", folder / "bin", "--vocab-size", "120"]
+    assert prepare(["de", "en", "--from", wheels, *where]).status == 0
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory) -> Path:
+    """A dense and a factorized model, trained for 4 updates."""
+    folder = tmp_path_factory.mktemp("recipe runs")
+    script("train.sh", data, folder / "ours", *SETTING, "--max-update", "4")
+    script(
+        "train.sh", data, folder / "dense", *SETTING, "--max-update", "4", "--factor-plan=*=dense"
+    )
+    return folder
+
+
+def test_finished_training_is_not_repeated(data, runs):
+    checkpoint = runs / "ours" / "checkpoint_last.pt"
+    before = checkpoint.stat().st_mtime_ns
+    said, _ = script("train.sh", data, runs / "ours", *SETTING, "--max-update", "4")
+    assert "skipped" in said and checkpoint.stat().st_mtime_ns == before
+
+
+def test_training_goes_on_past_a_checkpoint_that_was_cut_off(data, tmp_path):
+    save = tmp_path / "a run"
+    script("train.sh", data, save, *SETTING, "--max-update", "4")
+    last = save / "checkpoint_last.pt"
+    last.write_bytes(last.read_bytes()[:5000])  # killed while fairseq copied it
+    script("train.sh", data, save, *SETTING, "--max-update", "6")
+    log = (save / "train.log").read_text()
+    assert "(epoch" in log and "@ 4 updates)" in log.split("=== train")[2]
+    assert '"num_updates": "6"' in log and '"num_updates": "1"' not in log.split("=== train")[2]
+
+
+def test_evaluate_and_report(data, runs):
+    for model in ("dense", "ours"):
+        script("evaluate.sh", data, runs / model / "checkpoint_best.pt", runs / model)
+        hypotheses = (runs / model / "hypotheses.txt").read_text().splitlines()
+        references = (data / "raw" / "test.en").read_text().splitlines()
+        assert len(hypotheses) == len(references)
+    scores = json.loads((runs / "ours" / "scores.json").read_text())
+    assert {score["name"] for score in scores} == {"BLEU", "chrF2"}
+    said, _ = script("evaluate.sh", data, runs / "ours" / "checkpoint_best.pt", runs / "ours")
+    assert "skipped" in said
+
+    command = [sys.executable, ROOT / "recipes" / "report.py", "--data", data]
+    models = [f"Dense={runs / 'dense'}", f"Ours={runs / 'ours'}"]
+    subprocess.run([*command, "--out", runs / "report", *models], check=True, timeout=120)
+    report = json.loads((runs / "report.json").read_text())
+    dense, ours = report["models"]["Dense"], report["models"]["Ours"]
+    assert ours["parameters"] < dense["parameters"]
+    assert ours["checkpoint_bytes"] == (runs / "ours" / "checkpoint_best.pt").stat().st_size
+    assert ours["updates"] == 4
+    assert report["examples"] and all({"Dense", "Ours"} < set(each) for each in report["examples"])
+    assert "| Ours" in (runs / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "name, arguments, words",
+    [
+        ("train.sh", ["nowhere", "save", "--max-update", "1"], "no folder nowhere"),
+        ("train.sh", ["nowhere", "save"], "--max-update N is needed"),
+        ("train.sh", [], "DATA and SAVE_DIR"),
+        ("evaluate.sh", ["nowhere", "x.pt", "out"], "no folder nowhere"),
+        ("evaluate.sh", ["nowhere"], "CHECKPOINT"),
+        ("quickstart.sh", ["--fast"], "no options"),
+    ],
+)
+def test_wrong_calls_are_one_line(name, arguments, words):
+    _, error = script(name, *arguments, fails=True)
+    assert len(error.splitlines()) == 1 and words in error
+
+
+def test_a_mistake_in_an_option_reaches_the_screen(data, tmp_path):
+    options = [*SETTING, "--max-update", "1", "--layer-rank", "0"]
+    _, error = script("train.sh", data, tmp_path / "save", *options, fails=True)
+    assert "--layer-rank 0" in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", ["train.sh", "evaluate.sh", "quickstart.sh", "install.sh"])
+def test_help_teaches(name):
+    said, _ = script(name, "--help")
+    assert said.startswith("usage: ") and "PYTHON" in said
