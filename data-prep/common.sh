@@ -17,6 +17,16 @@ wrong_call() {
   exit 2
 }
 
+# help_if_asked "$@": print the script's own `usage` and end, if that is what it was called for.
+help_if_asked() {
+  case ${1-} in
+    -h | --help)
+      usage
+      exit
+      ;;
+  esac
+}
+
 # need_tool COMMAND WAY_OUT: stop now if a program is missing, not half an hour later.
 need_tool() {
   command -v "$1" >/dev/null 2>&1 || die "$1 not found; $2"

@@ -27,12 +27,7 @@ example:
 HELP
 }
 
-case ${1-} in
-  -h | --help)
-    usage
-    exit
-    ;;
-esac
+help_if_asked "$@"
 [ $# -ge 3 ] || wrong_call "DATA, CHECKPOINT and OUT_DIR are needed"
 data=$1 checkpoint=$2 out=$3
 shift 3

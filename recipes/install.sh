@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv with this project and what it needs; see --help.
-set -euo pipefail
+set -Eeuo pipefail # -E: the trap below holds in functions too
 unset CDPATH
 
 HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -29,12 +29,7 @@ example:
 HELP
 }
 
-case ${1-} in
-  -h | --help)
-    usage
-    exit
-    ;;
-esac
+help_if_asked "$@"
 extras=$(IFS=,; printf '%s' "${*:-fairseq,recipes}")
 VENV=$ROOT/.venv
 BASE=${PYTHON:-python3}
@@ -48,47 +43,55 @@ has_torch() {
 
 has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }
 
-pip_install() { "$VENV/bin/python" -m pip install --disable-pip-version-check "$@"; }
+# All that pip says goes to the log; a terminal shows the line that it is at.
+pip_install() {
+  "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 |
+    tee -a -- "$LOG" |
+    while IFS= read -r line; do
+      if [ -t 3 ]; then printf '\r\033[K  %.70s' "$line" >&3; fi
+    done
+  if [ -t 3 ]; then printf '\r\033[K' >&3; fi
+}
 
 make_venv() {
-  local options=()
+  local options=(--without-pip)
   need_tool "$BASE" "install Python 3.11 or 3.12, or set PYTHON to one"
   "$BASE" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' ||
     die "$BASE is $("$BASE" --version 2>&1); fairseq's wheels are for Python 3.11 and 3.12: set PYTHON to one of them"
-  if has_torch "$BASE"; then options=(--system-site-packages); fi
-  rm -rf -- "$VENV.part"
-  # --without-pip and ensurepip apart: a Debian without python3-venv fails here, with a clear line.
-  "$BASE" -m venv "${options[@]}" -- "$VENV.part" >/dev/null 2>&1 ||
+  if has_torch "$BASE"; then options+=(--system-site-packages); fi
+  "$BASE" -m venv "${options[@]}" -- "$VENV" 2>/dev/null ||
     die "$BASE cannot make a virtual environment; install its venv module (Debian: apt install python3-venv)"
-  # A virtual environment knows its own place: it is made again where it stays.
-  rm -rf -- "$VENV.part"
-  "$BASE" -m venv "${options[@]}" -- "$VENV"
 }
 
 install_torch() {
   # What pip would take depends on the package index: a CPU build, or one that brings gigabytes of
   # CUDA libraries. uv knows where CPU builds are kept.
-  if has_gpu || ! pip_install --dry-run "$TORCH" | grep -q 'nvidia-'; then
+  pip_install --dry-run "$TORCH"
+  if has_gpu || ! grep '^Would install .*nvidia-' "$LOG" >/dev/null; then
     pip_install "$TORCH"
   else
     pip_install 'uv>=0.6.9,<1'
-    "$VENV/bin/uv" pip install --python "$VENV/bin/python" --torch-backend cpu "$TORCH"
+    "$VENV/bin/uv" pip install --python "$VENV/bin/python" --torch-backend cpu "$TORCH" >>"$LOG" 2>&1
   fi
 }
 
-install_all() {
-  has_torch "$VENV/bin/python" || install_torch
-  pip_install --editable "${ROOT}[$extras]"
+failed() {
+  die "the step 'install' failed: $(grep '[^[:space:]]' "$LOG" | tail -n 1) -- it needs the network; connect and run again (log: $LOG)"
 }
 
 [ -x "$VENV/bin/python" ] || make_venv
+# Apart from making it: a run that was killed in between goes on here.
+"$VENV/bin/python" -m pip --version >/dev/null 2>&1 ||
+  "$VENV/bin/python" -m ensurepip >/dev/null 2>&1 ||
+  die "$VENV has no pip and Python's ensurepip is missing; install it (Debian: apt install python3-venv)"
 wanted=$(cksum <"$ROOT/setup.py")
 if [ -f "$STAMP" ] && [ "$(cat -- "$STAMP")" = "$wanted" ]; then
   say "install: already there, skipped"
   exit
 fi
 say "install: torch, fairseq and this project into .venv (a minute or two) ..."
-if ! (set -e; install_all) >"$LOG" 2>&1; then
-  die "the step 'install' failed: $(grep '[^[:space:]]' "$LOG" | tail -n 1) -- it needs the network; connect and run again (log: $LOG)"
-fi
+: >"$LOG"
+trap failed ERR
+has_torch "$VENV/bin/python" || install_torch
+pip_install --editable "${ROOT}[$extras]"
 printf '%s\n' "$wanted" >"$STAMP"

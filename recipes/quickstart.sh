@@ -2,7 +2,8 @@
 # From a bare machine to a table: dense Transformer and Shapeshifter on a real corpus. See --help.
 set -euo pipefail
 unset CDPATH
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 usage() {
   cat <<'HELP'
@@ -22,21 +23,11 @@ environment:
 HELP
 }
 
-case ${1-} in
-  '') ;;
-  -h | --help)
-    usage
-    exit
-    ;;
-  *)
-    printf 'quickstart.sh: error: it takes no options; try --help\n' >&2
-    exit 2
-    ;;
-esac
+help_if_asked "$@"
+[ $# -eq 0 ] || wrong_call "it takes no options"
 
-bash "$here/install.sh" fairseq recipes
-# shellcheck source-path=SCRIPTDIR source=common.sh
-. "$here/common.sh"
+bash "$HERE/install.sh" fairseq recipes
+PYTHON=$ROOT/.venv/bin/python
 
 data=$ROOT/data-bin/localisation.de-en
 runs=$ROOT/runs/quickstart

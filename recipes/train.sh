@@ -25,12 +25,7 @@ example:
 HELP
 }
 
-case ${1-} in
-  -h | --help)
-    usage
-    exit
-    ;;
-esac
+help_if_asked "$@"
 [ $# -ge 2 ] || wrong_call "DATA and SAVE_DIR are needed"
 data=$1 save=$2
 shift 2
