@@ -24,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 import shapeshifter_fairseq  # noqa: F401  (registers the architectures)
-from shapeshifter_fairseq.models._counting import build_models
+from shapeshifter_fairseq.models.counting import build_models
 
 
 def main() -> None:

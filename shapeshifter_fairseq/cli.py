@@ -77,7 +77,7 @@ def _params(args: argparse.Namespace, fairseq_options: list[str]) -> int:
         raise ShapeshifterError(
             "give --vocab N for a joined dictionary, or --source-vocab N and --target-vocab N"
         )
-    from .models._counting import count  # fairseq takes seconds to import
+    from .models.counting import count  # fairseq takes seconds to import
 
     counts = count(args.arch, source, target, args.vocab is not None, fairseq_options)
     if args.json:

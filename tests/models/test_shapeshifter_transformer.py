@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
-from shapeshifter_fairseq.models._counting import build_models, count
+from shapeshifter_fairseq.models.counting import build_models, count
 from shapeshifter_fairseq.models.shapeshifter_transformer import _refuse_what_cannot_work
 
 # Millions in the dissertation's tables 5b, 6 and 7: total, encoder/decoder, embedding; dense total.
