@@ -23,7 +23,7 @@ from .factorizations import FAMILIES, Factorization
 # How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1. README,
 # "The step size", says how the two were chosen.
 LAYER_GAIN = 2.0
-EMBED_GAIN = 4.0
+EMBED_GAIN = 6.0
 
 
 class FactorizedLinear(nn.Module):
