@@ -22,7 +22,7 @@ killed run goes on where it was.
   SRC, TGT          languages as the programs write them: de, en, fr, ro, pt_BR, zh_Hans, ...
 
 options:
-  --vocab-size N    number of joint subwords (default 4000)
+  --vocab-size N    number of joint subwords (default 2000: the corpora are small)
   --from DIR        take the wheels from DIR instead of the network (150 MB)
   --dest DIR        the binarised corpus (default data-bin/localisation.SRC-TGT)
   --work DIR        intermediate files and prepare.log (default data/localisation.SRC-TGT);
@@ -41,7 +41,7 @@ The default folders are in the repository, whatever folder you call the script f
 HELP
 }
 
-vocab_size=4000 from='' dest='' work='' languages=()
+vocab_size=2000 from='' dest='' work='' languages=()
 workers=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 while [ $# -gt 0 ]; do
   case $1 in

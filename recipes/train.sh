@@ -36,6 +36,7 @@ for word in "$@"; do
 done
 [[ $updates =~ ^[1-9][0-9]*$ ]] || wrong_call "--max-update N is needed: how long to train"
 need_fairseq
+need_tool flock "install util-linux"
 need_data "$data"
 
 # What shapes the result: the same call on a finished model is answered from here.
@@ -45,6 +46,13 @@ if [ -f "$save/finished" ] && [ "$(cat -- "$save/finished")" = "$call" ]; then
   exit
 fi
 mkdir -p -- "$save"
+# Two trainings in one folder would overwrite each other's checkpoints: a killed script may have left
+# its fairseq-train running, which holds this lock to its end.
+exec 9>"$save/lock"
+flock --nonblock 9 || {
+  say "train: another process is training $save, waiting for it"
+  flock 9
+}
 
 restore=()
 if latest=$("$PYTHON" "$HERE/latest_checkpoint.py" "$save"); then

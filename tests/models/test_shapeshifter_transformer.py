@@ -31,8 +31,9 @@ def test_counts_of_the_paper(arch, source, target, joined, total, blocks, embedd
     assert counts["fold"] == pytest.approx(counts["dense_total"] / counts["total"], abs=0.01)
 
 
-def test_tiny_has_at_most_a_fifth_of_the_dense_model():
-    assert count("shapeshifter_transformer_tiny", 4000, 4000, True, [])["percent"] <= 20
+@pytest.mark.parametrize("types", [1000, 2000, 4000, 8000])
+def test_tiny_has_at_most_a_fifth_of_the_dense_model(types):
+    assert count("shapeshifter_transformer_tiny", types, types, True, [])["percent"] <= 20
 
 
 def test_dense_plan_is_fairseqs_own_transformer():
@@ -67,7 +68,7 @@ def test_plan_reaches_single_matrices():
     plan = ["--factor-plan", "decoder.layers.0.*=8,encoder.layers.*.fc?=dense"]
     _, model, _ = build_models("shapeshifter_transformer_tiny", 500, 500, True, plan)
     assert model.decoder.layers[0].fc1.factors.rank == 8
-    assert model.decoder.layers[1].fc1.factors.rank == 6
+    assert model.decoder.layers[1].fc1.factors.rank == 7
     assert type(model.encoder.layers[2].fc2) is nn.Linear
 
 
