@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     common.add_argument("--model", type=Path, required=True, help="model file, *.model")
     common.add_argument("--workers", type=int, default=1, help="threads (default 1)")
     learn = commands.add_parser("train", parents=[common], help="learn a model from text files")
-    learn.add_argument("--vocab-size", type=int, default=4000, help="pieces (default 4000)")
+    learn.add_argument("--vocab-size", type=int, required=True, help="number of pieces")
     learn.add_argument("text", type=Path, nargs="+", help="one sentence per line")
     cut = commands.add_parser("encode", parents=[common], help="cut a text file into pieces")
     cut.add_argument("text", type=Path, help="one sentence per line")

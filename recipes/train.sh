@@ -62,7 +62,7 @@ with_progress "$save/train.log" "train $(basename -- "$save")" "$updates" \
   '"num_updates": "(\d+)"' '"(loss|valid_loss)": "([0-9.]+)"' \
   "$PYTHON" -m fairseq_cli.train "$data" --user-dir "$USER_DIR" --save-dir "$save" \
   --optimizer adam --adam-betas '(0.9, 0.98)' --weight-decay 1e-4 \
-  --lr 5e-4 --lr-scheduler inverse_sqrt --warmup-updates 15000 --warmup-init-lr 1e-7 \
+  --lr 5e-4 --lr-scheduler inverse_sqrt --warmup-updates 15000 \
   --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --dropout 0.3 \
   --max-tokens 4096 --seed 1 --update-epoch-batch-itr True --log-format json --log-interval 20 \
   "${restore[@]}" "$@"
