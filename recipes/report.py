@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 from pathlib import Path
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="path without .md and .json")
     parser.add_argument("models", nargs="+", metavar="NAME=DIR", help="the first is the measure")
     args = parser.parse_args()
+    logging.disable(logging.INFO)  # what fairseq says about loading is nobody's question here
 
     folders = {name: Path(path) for name, _, path in (m.partition("=") for m in args.models)}
     report = {
