@@ -55,8 +55,9 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
         "--checkpoint-activations",
         "--encoder-layerdrop 0.3 --decoder-layerdrop 0.3",
         "--store-ema --ema-decay 0.9",
-        "--store-ema --ema-decay 0.9 --ema-fp32 --memory-efficient-fp16",
-        "--memory-efficient-fp16",
+        # Without CUDA fairseq cannot lower the loss scale after an overflow, so it begins low.
+        "--store-ema --ema-decay 0.9 --ema-fp32 --memory-efficient-fp16 --fp16-init-scale 4",
+        "--memory-efficient-fp16 --fp16-init-scale 4",
         pytest.param("--fp16", marks=NEEDS_CUDA),
         "--amp",
         "--encoder-learned-pos --decoder-learned-pos",
@@ -186,6 +187,7 @@ def test_trains_with_hydra(precision, corpus, tmp_path):
         "+model._name=shapeshifter_transformer_tiny",
         "+model.encoder_layers=1",
         "+model.layer_rank=4",
+        "+model.embed_rank=8",
         *precision,
     ]
     call("fairseq-hydra-train", *overrides, cwd=tmp_path)
