@@ -105,6 +105,6 @@ class Kronecker(Factorization):
 
     def _rows(self, index: Tensor) -> Tensor:
         n2 = self.shape.n2
-        left = self.A[index // n2] * self.scale  # shape: (T, m1, r)
-        right = self.B[:, index % n2].transpose(0, 1)  # shape: (T, r, m2)
+        left = (self.A * self.scale).index_select(0, index // n2)  # shape: (T, m1, r)
+        right = self.B.transpose(0, 1).index_select(0, index % n2)  # shape: (T, r, m2)
         return (left @ right).flatten(1)[:, : self.m]
