@@ -19,6 +19,15 @@ examples:
 Every model option of fairseq-train may follow. Sizes count the special symbols of the dictionary.
 """
 
+AVERAGE_EPILOG = """\
+examples:
+  shapeshifter average averaged.pt --last 10 runs/my-model
+  shapeshifter average averaged.pt runs/my-model/checkpoint8.pt runs/my-model/checkpoint9.pt
+
+The result is a checkpoint for fairseq-generate and for --finetune-from-model; it holds no state of
+the optimizer.
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -61,6 +70,23 @@ def _parser() -> argparse.ArgumentParser:
     params.add_argument("--target-vocab", type=int, metavar="N", help="types of the target side")
     params.add_argument("--json", action="store_true", help="print one line of JSON")
     params.set_defaults(run=_params)
+
+    average = commands.add_parser(
+        "average",
+        help="average the weights of several checkpoints of one run",
+        description="Write a checkpoint whose weights are the mean of several of one run.",
+        epilog=AVERAGE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    average.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+    average.add_argument("checkpoints", type=Path, nargs="*", metavar="CHECKPOINT")
+    average.add_argument(
+        "--last",
+        nargs=2,
+        metavar=("N", "DIR"),
+        help="the last N checkpoints in DIR (or as many as there are), in place of CHECKPOINT ...",
+    )
+    average.set_defaults(run=_average)
     return parser
 
 
@@ -85,6 +111,24 @@ def _params(args: argparse.Namespace, fairseq_options: list[str]) -> int:
     else:
         for name, value in counts.items():
             print(f"{name.replace('_', '/' if 'coder' in name else ' '):<16}{value:>12,}")
+    return 0
+
+
+def _average(args: argparse.Namespace, fairseq_options: list[str]) -> int:
+    if bool(args.checkpoints) == bool(args.last):
+        raise ShapeshifterError("give the checkpoints to average, or --last N DIR")
+    from .averaging import average, last_checkpoints
+
+    checkpoints = args.checkpoints
+    if args.last:
+        count, folder = args.last
+        if not count.isdecimal():
+            raise ShapeshifterError(
+                f"--last {count}: give a number of checkpoints, then the folder"
+            )
+        checkpoints = last_checkpoints(Path(folder), int(count))
+    average(checkpoints, args.out)
+    print(f"{args.out}: the mean of {', '.join(path.name for path in checkpoints)}")
     return 0
 
 
