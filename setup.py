@@ -36,7 +36,7 @@ setup(
             "matplotlib>=3.11,<4",
             "polib>=1.2,<2",
             "sacrebleu>=2.6,<3",
-            "sacremoses>=0.2,<0.3",  # fairseq turns tokens back into text with it
+            "sacremoses>=0.2,<0.3",
             "sentencepiece>=0.2.3,<0.3",
             "subword-nmt>=0.3.8,<0.4",
             "tabulate>=0.10,<0.11",
