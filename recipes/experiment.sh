@@ -42,11 +42,13 @@ $DEVICES_HELP
 examples:
   bash recipes/$(basename -- "$0") --dry-run
   bash recipes/$(basename -- "$0") --model dense --seed 2 -- --dropout 0.1
+  NPROC=2 bash recipes/$(basename -- "$0") -- --max-tokens 16384  # a GPU holds more; same batch
 HELP
 }
 
 # experiment "$@", with what the recipe has set: ABOUT, dataset, source, targets, corpus, arch,
-# updates, tokens_per_update, save_every, and the options `setting`, `shapeshifter`, `generate`.
+# updates, tokens_per_update, save_every, and the options `setting`, `shapeshifter`, `generate`; and
+# in the environment SPLIT and SPLIT_COMPOUNDS for evaluate.sh.
 experiment() {
   local target=${targets[0]} model=shapeshifter seed=1 data='' out='' name every
   local model_flags=() given=("$@")
@@ -113,6 +115,7 @@ experiment() {
   fi
   bash "$HERE/evaluate.sh" "$data" "$out/averaged.pt" "$out" "${generate[@]}"
   if [ -n "${DRY_RUN-}" ] || [ ! "$out/result.json" -nt "$out/scored" ]; then
-    run "$PYTHON" "$HERE/result.py" "$out" --data "$data" --recipe "$name" --model "$model"
+    run "$PYTHON" "$HERE/result.py" "$out" --data "$data" --recipe "$name" \
+      --model "$model" --split "${SPLIT:-test}"
   fi
 }

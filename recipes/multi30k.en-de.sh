@@ -11,11 +11,9 @@ corpus='"subwords": "subword_nmt", "tokenizer": "moses", "lowercased": true'
 arch=shapeshifter_transformer_tiny
 updates=6000 tokens_per_update=4096 save_every=100
 
-# What differs from the papers' setting in train.sh, for all models.
-setting=(--lr 5e-3 --warmup-updates 2000)
-# What Shapeshifter alone is given. (Ranks and gains have no meaning for the dense model.)
-shapeshifter=()
-generate=()
+# What differs from the papers' setting in train.sh, for all models; what Shapeshifter alone is
+# given; and options of fairseq-generate.
+setting=(--lr 5e-3 --warmup-updates 2000) shapeshifter=() generate=()
 
 # shellcheck source-path=SCRIPTDIR source=experiment.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/experiment.sh"
