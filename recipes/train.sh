@@ -90,10 +90,23 @@ if [ -z "${DRY_RUN-}" ]; then
       flock 9
     }
   fi
-  if latest=$("$PYTHON" "$HERE/latest_checkpoint.py" "$save"); then
-    restore=(--restore-file "$latest")
+  latest=$("$PYTHON" "$HERE/latest_checkpoint.py" "$save") ||
+    die "a checkpoint in $save cannot be read; move it away, or give another folder"
+  if [ -n "$latest" ]; then
+    reached=${latest%% *} latest=${latest#* }
     [ ! -f "$save/begun" ] || [ "$(cat -- "$save/begun")" = "$begun" ] ||
       die "$save was begun with other options (they are in $save/begun); give those, or another folder"
+    if [ "$reached" -ge "$updates" ]; then
+      # Killed after the last update: fairseq would make one more.
+      if [ -n "$main_node" ]; then
+        cp -- "$latest" "$save/checkpoint_last.pt.part"
+        mv -- "$save/checkpoint_last.pt.part" "$save/checkpoint_last.pt"
+        printf '%s\n' "$call" >"$save/finished"
+      fi
+      say "train: $save has its $reached updates already"
+      exit
+    fi
+    restore=(--restore-file "$latest")
   fi
   if [ -n "$main_node" ]; then printf '%s\n' "$begun" >"$save/begun"; fi
 fi

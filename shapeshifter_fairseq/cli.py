@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,14 @@ examples:
 
 The result is a checkpoint for fairseq-generate and for --finetune-from-model; it holds no state of
 the optimizer.
+"""
+
+COMPARE_EPILOG = """\
+examples:
+  shapeshifter compare runs/multi30k.en-de/dense.seed1 runs/multi30k.en-de/shapeshifter.seed1
+  shapeshifter compare Dense=a/result.json 'Rank 7'=b/result.json --out docs/results
+
+Runs of one name and different seeds are one row, mean and standard deviation.
 """
 
 
@@ -87,6 +96,20 @@ def _parser() -> argparse.ArgumentParser:
         help="the last N checkpoints in DIR (or as many as there are), in place of CHECKPOINT ...",
     )
     average.set_defaults(run=_average)
+
+    compare = commands.add_parser(
+        "compare",
+        help="put runs of a recipe side by side: a table and plots",
+        description="Put runs of a recipe side by side: print a table, and with --out write it as "
+        "compare.md with plots of the validation loss and of BLEU against updates and parameters.",
+        epilog=COMPARE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="[NAME=]RUN", help="folder of a run, or its result.json"
+    )
+    compare.add_argument("--out", type=Path, metavar="DIR", help="folder for compare.md and plots")
+    compare.set_defaults(run=_compare)
     return parser
 
 
@@ -129,6 +152,25 @@ def _average(args: argparse.Namespace, fairseq_options: list[str]) -> int:
         checkpoints = last_checkpoints(Path(folder), int(count))
     average(checkpoints, args.out)
     print(f"{args.out}: the mean of {', '.join(path.name for path in checkpoints)}")
+    return 0
+
+
+def _compare(args: argparse.Namespace, fairseq_options: list[str]) -> int:
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq lets all loggers speak
+    try:
+        from . import compare
+    except ImportError as error:
+        raise ShapeshifterError(
+            f"compare needs {error.name}: pip install 'shapeshifter-fairseq[recipes]'"
+        ) from error
+    runs = compare.read_runs(args.runs)
+    text = compare.table(runs)
+    print(text)
+    if args.out:
+        plots = compare.plot(runs, args.out)
+        images = "\n\n".join(f"![]({path.name})" for path in plots)
+        (args.out / "compare.md").write_text(f"{text}\n\n{images}\n", encoding="utf-8")
+        print(f"\nwritten: {', '.join(map(str, [args.out / 'compare.md', *plots]))}")
     return 0
 
 
