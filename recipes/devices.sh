@@ -21,12 +21,15 @@ find_devices() {
   if [ "$DEVICE" = cuda ] && [ "$gpus" -eq 0 ] && [ -z "${DRY_RUN-}" ]; then
     die "DEVICE=cuda, but torch sees no GPU; leave DEVICE out to train on the CPU"
   fi
-  NPROC=${NPROC:-${SLURM_GPUS_ON_NODE:-$((gpus > 0 ? gpus : 1))}}
+  if [ "$DEVICE" = cuda ]; then NPROC=${NPROC:-${SLURM_GPUS_ON_NODE:-$gpus}}; fi
+  if [ "${NPROC:-0}" = 0 ]; then NPROC=1; fi
   NNODES=${NNODES:-${SLURM_NNODES:-1}}
   NODE_RANK=${NODE_RANK:-${SLURM_NODEID:-0}}
   for name in NPROC NNODES; do
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || wrong_call "$name=${!name} is no positive number"
   done
+  [[ $NODE_RANK =~ ^[0-9]+$ ]] && [ "$NODE_RANK" -lt "$NNODES" ] ||
+    wrong_call "NODE_RANK=$NODE_RANK: with NNODES=$NNODES it is 0 to $((NNODES - 1))"
   if [ "$NNODES" -gt 1 ] && [ -z "${MASTER_ADDR-}" ]; then
     MASTER_ADDR=$(scontrol show hostnames "${SLURM_JOB_NODELIST-}" 2>/dev/null | head -n 1) ||
       wrong_call "NNODES=$NNODES needs MASTER_ADDR, the name of the first machine"

@@ -87,7 +87,7 @@ sentences() {
 
 # score RESULT REFERENCE HYPOTHESES OPTION...
 score() {
-  make "$1" "$(quoted "$PYTHON" -m sacrebleu "$2" --input "$3" --format json "${@:4}")"
+  make "$1" "$(quoted "$PYTHON" -m sacrebleu "$2" --input "$3" --format json --width 2 "${@:4}")"
 }
 
 sentences D "$out/hypotheses.txt"

@@ -99,7 +99,7 @@ experiment() {
   # A short training has its checkpoints closer together.
   every=$((updates / AVERAGED))
   every=$((every < 1 ? 1 : every < save_every ? every : save_every))
-  if [ -z "${DRY_RUN-}" ]; then
+  if [ -z "${DRY_RUN-}" ] && [ "$NODE_RANK" -eq 0 ]; then
     mkdir -p -- "$out"
     bash "$0" --dry-run "${given[@]}" >"$out/commands.sh"
   fi

@@ -68,6 +68,7 @@ def main() -> None:
         },
         "corpus": read_corpus(args.data),
         "machine": machine(),
+        "processes": cfg["distributed_training"]["distributed_world_size"],
         "versions": _versions(),
         "git": _git_revision(),
     }

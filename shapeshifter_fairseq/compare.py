@@ -126,7 +126,7 @@ def _plot_curves(runs: Runs, key: str, label: str) -> Figure:
             late += [value for update, value in zip(updates, values) if update > updates[-1] / 10]
             axes.plot(updates, values, color=colour, linewidth=1.6, label=name if not seed else "")
     # The first tenth of a training covers ten times the range of the rest.
-    margin = 0.05 * (max(late) - min(late))
+    margin = 0.05 * (max(late) - min(late)) or 0.5
     axes.set_ylim(min(late) - margin, max(late) + margin)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter("{x:,.0f}")
