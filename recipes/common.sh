@@ -55,8 +55,8 @@ run() {
   if [ -n "${DRY_RUN-}" ]; then show "$(quoted "$@")"; else "$@"; fi
 }
 
-# make FILE LINE: the output of a shell's command line, whole or not there.
-make() {
+# into FILE LINE: write what a shell's command line says, whole or not at all.
+into() {
   if [ -n "${DRY_RUN-}" ]; then
     show "$2 >$(quoted "$1")"
     return

@@ -56,7 +56,10 @@ if [ "$(corpus lowercased)" = True ]; then lowercase=(--lowercase --chrf-lowerca
 
 # The scores belong to this checkpoint and these options.
 if [ -z "${DRY_RUN-}" ]; then
-  [ -f "$plain" ] || die "there is no $plain to score against; run the script in data-prep/ again"
+  for reference in "$plain" ${words:+"$words"}; do
+    [ -f "$reference" ] ||
+      die "there is no $reference to score against; run the script in data-prep/ again"
+  done
   call="$split ${SPLIT_COMPOUNDS-} $* $(cksum <"$checkpoint")"
   if [ -f "$out/scores.json" ] && [ "$(cat -- "$out/scored" 2>/dev/null)" = "$call" ]; then
     say "evaluate: $out is scored, skipped"
@@ -79,7 +82,7 @@ with_progress "$out/generate.log" "translate $(basename -- "$out")" "$total" \
 # fairseq translates long sentences together; D-N is the plain translation of sentence N, H-N the
 # words that it was made of.
 sentences() {
-  make "$2" "grep '^$1-' $(quoted "$out/generate.log") | cut -c3- | sort -n | cut -f3-"
+  into "$2" "grep '^$1-' $(quoted "$out/generate.log") | cut -c3- | sort -n | cut -f3-"
   if [ -n "${DRY_RUN-}" ]; then return; fi
   [ "$(lines "$2")" -eq "$total" ] ||
     die "fairseq translated $(lines "$2") of $total sentences (log: $out/generate.log)"
@@ -87,7 +90,7 @@ sentences() {
 
 # score RESULT REFERENCE HYPOTHESES OPTION...
 score() {
-  make "$1" "$(quoted "$PYTHON" -m sacrebleu "$2" --input "$3" --format json --width 2 "${@:4}")"
+  into "$1" "$(quoted "$PYTHON" -m sacrebleu "$2" --input "$3" --format json --width 2 "${@:4}")"
 }
 
 sentences D "$out/hypotheses.txt"
@@ -96,8 +99,8 @@ if [ -n "$words" ]; then
   sentences H "$hypotheses"
   if [ -n "${SPLIT_COMPOUNDS-}" ]; then
     in_parts='s/([^ ])-([^ ])/\1 ##AT##-##AT## \2/g'
-    make "$out/reference.compounds.txt" "$(quoted sed -E "$in_parts" "$words")"
-    make "$out/hypotheses.compounds.txt" "$(quoted sed -E "$in_parts" "$hypotheses")"
+    into "$out/reference.compounds.txt" "$(quoted sed -E "$in_parts" "$words")"
+    into "$out/hypotheses.compounds.txt" "$(quoted sed -E "$in_parts" "$hypotheses")"
     words=$out/reference.compounds.txt hypotheses=$out/hypotheses.compounds.txt
   fi
   score "$out/scores.tokenised.json" "$words" "$hypotheses" --metrics bleu --tokenize none --force

@@ -25,7 +25,7 @@ the words as the tokeniser made them (as the papers' tables do), and report.
 options:$choice
   --model NAME      shapeshifter (default), or dense: the Transformer with the very same flags
   --data DIR        the prepared corpus (default data-bin/$name)
-  --out DIR         folder for the results (default runs/$name/shapeshifter.seed1)
+  --out DIR         folder for the results (default runs/$name/MODEL.seedN)
   --seed N          seed of the training (default 1)
   --max-update N    length of the training (default $updates)
   --dry-run         print the commands and run nothing; data and fairseq need not be there
@@ -44,6 +44,18 @@ examples:
   bash recipes/$(basename -- "$0") --model dense --seed 2 -- --dropout 0.1
   NPROC=2 bash recipes/$(basename -- "$0") -- --max-tokens 16384  # a GPU holds more; same batch
 HELP
+}
+
+# need_all DATA: find out now what is missing for the last step.
+need_all() {
+  local module
+  need_fairseq
+  need_tool flock "install util-linux"
+  for module in sacrebleu sacremoses sentencepiece subword_nmt tabulate; do
+    need_module "$module" "run: bash recipes/install.sh"
+  done
+  need_data "$1"
+  [ -d "$1/raw" ] || die "$1 has no folder raw/ to score against; a script of data-prep/ makes it"
 }
 
 # experiment "$@", with what the recipe has set: ABOUT, dataset, source, targets, corpus, arch,
@@ -99,9 +111,18 @@ experiment() {
   # A short training has its checkpoints closer together.
   every=$((updates / AVERAGED))
   every=$((every < 1 ? 1 : every < save_every ? every : save_every))
-  if [ -z "${DRY_RUN-}" ] && [ "$NODE_RANK" -eq 0 ]; then
-    mkdir -p -- "$out"
-    bash "$0" --dry-run "${given[@]}" >"$out/commands.sh"
+  if [ -z "${DRY_RUN-}" ]; then
+    need_all "$data"
+    if [ "$NODE_RANK" -eq 0 ]; then
+      mkdir -p -- "$out"
+      # Held by all that this starts: what a killed script has left is waited for.
+      exec 8>"$out/recipe.lock"
+      flock --nonblock 8 || {
+        say "another process is at work in $out, waiting for it"
+        flock 8
+      }
+      bash "$0" --dry-run "${given[@]}" >"$out/commands.sh"
+    fi
   fi
   bash "$HERE/train.sh" "$data" "$out" --arch "$arch" "${model_flags[@]}" "${setting[@]}" \
     --seed "$seed" --max-update "$updates" --tokens-per-update "$tokens_per_update" \
@@ -111,6 +132,7 @@ experiment() {
   if [ "$NODE_RANK" -gt 0 ]; then return; fi # the first machine does the rest
 
   if [ -n "${DRY_RUN-}" ] || [ ! "$out/averaged.pt" -nt "$out/finished" ]; then
+    if [ -z "${DRY_RUN-}" ]; then say "average ..."; fi
     run "$PYTHON" -m shapeshifter_fairseq average "$out/averaged.pt" --last "$AVERAGED" "$out"
   fi
   bash "$HERE/evaluate.sh" "$data" "$out/averaged.pt" "$out" "${generate[@]}"
@@ -118,4 +140,5 @@ experiment() {
     run "$PYTHON" "$HERE/result.py" "$out" --data "$data" --recipe "$name" \
       --model "$model" --split "${SPLIT:-test}"
   fi
+  if [ -z "${DRY_RUN-}" ]; then say "results: $out"; fi
 }

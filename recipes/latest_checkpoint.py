@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from argparse import Namespace
 from pathlib import Path
-
-import torch
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -25,8 +22,11 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def updates_of(checkpoint: Path) -> int:
     """How many updates a checkpoint has seen; its tensors are not read."""
-    with torch.serialization.safe_globals([Namespace]):  # fairseq keeps its options in one
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    import torch
+
+    import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     return state["optimizer_history"][-1]["num_updates"]
 
 

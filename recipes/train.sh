@@ -90,7 +90,7 @@ if [ -z "${DRY_RUN-}" ]; then
       flock 9
     }
   fi
-  latest=$("$PYTHON" "$HERE/latest_checkpoint.py" "$save") ||
+  latest=$("$PYTHON" "$HERE/latest_checkpoint.py" "$save" 2>/dev/null) ||
     die "a checkpoint in $save cannot be read; move it away, or give another folder"
   if [ -n "$latest" ]; then
     reached=${latest%% *} latest=${latest#* }

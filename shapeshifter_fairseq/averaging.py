@@ -44,11 +44,9 @@ def average(checkpoints: Sequence[Path], out: Path) -> None:
     state = _load(last)
     model: dict[str, Tensor] = state["model"]
     # A tied tensor has several names and one storage: it is averaged under the first of them.
-    first_name: dict[tuple[int, int, tuple[int, ...]], str] = {}
+    first_name: dict[tuple[int, torch.Size], str] = {}
     names = {
-        name: first_name.setdefault(
-            (tensor.data_ptr() if tensor.numel() else id(tensor), tensor.dim(), tensor.shape), name
-        )
+        name: first_name.setdefault((tensor.data_ptr() or id(tensor), tensor.shape), name)
         for name, tensor in model.items()
     }
     sums = {name: model[name].double() for name in names.values() if _is_weight(name, model[name])}
@@ -118,7 +116,8 @@ def _refuse_another_model(
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped: of the optimizer's state, two thirds of the file, nothing is read.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError as error:
         raise ShapeshifterError(f"there is no checkpoint {path}") from error
     except pickle.UnpicklingError as error:
