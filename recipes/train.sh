@@ -40,7 +40,9 @@ shift 2
 
 # What shapes the result: the same call on a finished model is answered from here.
 call="$data $*"
-updates='' tokens_per_update='' max_tokens=4096 options=() begun="$data"
+updates='' tokens_per_update='' max_tokens=4096 options=()
+# Neither the length of a training nor where and on what it runs makes it another one.
+begun=$(basename -- "$data")
 while [ $# -gt 0 ]; do
   name=${1%%=*} value=${1#*=} words=("$1")
   if [[ $1 != *=* ]]; then value=${2-}; fi
@@ -59,7 +61,7 @@ while [ $# -gt 0 ]; do
     --max-tokens) max_tokens=$value ;;
   esac
   case $name in --tokens-per-update | --max-tokens) ;; *) options+=("${words[@]}") ;; esac
-  case $name in --max-update) ;; *) begun+=" ${words[*]}" ;; esac
+  case $name in --max-update | --max-tokens) ;; *) begun+=" ${words[*]}" ;; esac
   shift
 done
 [ -n "$updates" ] || wrong_call "--max-update N is needed: how long to train"
@@ -70,7 +72,11 @@ if [ -z "${DRY_RUN-}" ]; then
 fi
 find_devices
 batch=(--max-tokens "$max_tokens")
-if [ -n "$tokens_per_update" ]; then share_batch "$tokens_per_update" "$max_tokens"; fi
+if [ -n "$tokens_per_update" ]; then
+  share_batch "$tokens_per_update" "$max_tokens"
+else
+  begun+=" ${batch[*]}"
+fi
 
 main_node=yes log=$save/train.log
 if [ "$NODE_RANK" -gt 0 ]; then main_node='' log=$save/train.node$NODE_RANK.log; fi
