@@ -33,10 +33,16 @@ setup(
             "ve-fairseq==0.12.3; python_version >= '3.11'",
         ],
         "recipes": [
+            "joblib>=1.6,<2",
+            "matplotlib>=3.11,<4",
             "polib>=1.2,<2",
+            "regex>=2026.11",
             "sacrebleu>=2.6,<3",
+            "sacremoses>=0.2,<0.3",
             "sentencepiece>=0.2.3,<0.3",
+            "subword-nmt>=0.3.8,<0.4",
             "tabulate>=0.10,<0.11",
+            "tensorboardX>=2.6.5,<3",  # fairseq's curves, without TensorFlow's viewer
             "tqdm>=4.70,<5",
         ],
         "test": [

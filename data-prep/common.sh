@@ -45,6 +45,58 @@ refuse_foreign() {
   die "$1 exists and was not made by this script; move it away or choose another folder"
 }
 
+# last_words LOG: its last line; a progress bar is many lines in one, divided by carriage returns.
+last_words() {
+  # grep reads to the end: it must not leave tr with a closed pipe.
+  tail -c 4000 -- "$1" | tr '\r' '\n' | grep '[^[:space:]]' | tail -n 1
+}
+
+# watch NAME: show on a terminal how far the step is, until this script ends.
+watch() {
+  local seconds=0
+  while sleep 1 && kill -0 $$ 2>/dev/null; do
+    seconds=$((seconds + 1))
+    printf '\r\033[K  %s, %d s: %.100s' "$1" "$seconds" "$(last_words "$LOG")" >&3
+  done
+}
+
+# logged NAME FUNCTION [ARGUMENT...]: run a step's function, its output to the log. It leaves
+# the exit status in `status`: called as `logged ... || ...` it would run without `set -e`.
+logged() {
+  local step_name=$1 watcher=''
+  shift
+  printf '\n=== %s, %s\n' "$step_name" "$(date)" >>"$LOG"
+  if [ -t 3 ]; then
+    # Not descriptor 9: a lock there would live as long as the watcher.
+    watch "$step_name" 9>&- &
+    watcher=$!
+  fi
+  # In a subshell of its own: `if ! $make` would switch off `set -e` inside the function.
+  set +e
+  (
+    set -e
+    "$@"
+  ) >>"$LOG" 2>&1
+  status=$?
+  if [ -n "$watcher" ]; then
+    kill "$watcher" 2>/dev/null
+    wait "$watcher" 2>/dev/null
+    printf '\r\033[K' >&3
+  fi
+  set -e
+}
+
+# step_failed NAME WAY_OUT: end with the reason, which is the last line of the log.
+step_failed() {
+  local folder
+  folder=$(dirname -- "$LOG")
+  # A full disk takes no last line either.
+  if [ "$(df -Pk -- "$folder" | awk 'END { print $4 }')" -lt 64 ]; then
+    die "the step '$1' failed: the disk of $folder is full; make room and run again"
+  fi
+  die "the step '$1' failed: $(last_words "$LOG") -- $2 (log: $LOG)"
+}
+
 # step NAME RESULT STAMP WAY_OUT FUNCTION
 #
 # Make the folder RESULT by calling FUNCTION with the folder to fill. The work happens in
@@ -68,18 +120,10 @@ step() {
   say "$name ..."
   rm -rf -- "$part"
   mkdir -p -- "$part"
-  printf '\n=== %s, %s\n' "$name" "$(date)" >>"$LOG"
-  # In a subshell of its own: `if ! $make` would switch off `set -e` inside the function.
-  set +e
-  (
-    set -e
-    "$make" "$part"
-  ) >>"$LOG" 2>&1
-  status=$?
-  set -e
+  logged "$name" "$make" "$part"
   if [ "$status" -ne 0 ]; then
     rm -rf -- "$part"
-    die "the step '$name' failed: $(grep '[^[:space:]]' "$LOG" | tail -n 1) -- $way_out (log: $LOG)"
+    step_failed "$name" "$way_out"
   fi
   printf '%s\n' "$stamp" >"$part/.stamp"
   if [ -e "$result" ]; then mv -- "$result" "$old"; fi

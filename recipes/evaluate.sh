@@ -9,17 +9,23 @@ usage() {
   cat <<'HELP'
 usage: evaluate.sh DATA CHECKPOINT OUT_DIR [options of fairseq-generate]
 
-Translate the test set of DATA with beam 5 and score the plain text with sacreBLEU (BLEU, chrF)
-against DATA/raw. DATA is what a script of data-prep/ made. Makes in OUT_DIR:
+Translate the test set of DATA with beam 5 and score it with sacreBLEU: the plain text against
+DATA/raw (BLEU, chrF), and, where there is a DATA/tokenised, the words as they are against that, as
+papers with a tokeniser of their own do. DATA is what a script of data-prep/ made. Makes in OUT_DIR:
 
-  generate.log      all that fairseq-generate says
-  hypotheses.txt    one translation a line, in the order of the test set
-  scores.json       sacreBLEU's scores with their signatures
+  generate.log            all that fairseq-generate says
+  hypotheses.txt          one translation a line, in the order of the test set
+  scores.json             sacreBLEU's scores with their signatures
+  hypotheses.tokenised.txt, scores.tokenised.json
 
 What is there already is not made again.
 
 environment:
   SPLIT             test (default) or valid
+  SPLIT_COMPOUNDS   if not empty: the tokenised text is scored with compounds in parts, a-b as
+                    a ##AT##-##AT## b, as is usual for WMT'14 En-De
+  DEVICE            cpu to leave a GPU alone
+  DRY_RUN           if not empty: print the commands and run nothing
   PYTHON            the Python that has fairseq (default: .venv's, else python3)
 
 example:
@@ -32,38 +38,73 @@ help_if_asked "$@"
 data=$1 checkpoint=$2 out=$3
 shift 3
 split=${SPLIT:-test}
-need_fairseq
-need_module sacrebleu "run: bash recipes/install.sh"
-need_data "$data"
-[ -f "$checkpoint" ] || die "there is no checkpoint $checkpoint; train first (recipes/train.sh)"
-pair=("$data/$split".*-*.*.idx)
-[ -e "${pair[0]}" ] || die "$data holds no binarised $split set"
-languages=$(basename -- "${pair[0]}" | cut -d. -f2)
-source=${languages%-*} target=${languages#*-}
-reference=$data/raw/$split.$target
-[ -f "$reference" ] || die "there is no $reference to score against; run the script in data-prep/ again"
+if [ -z "${DRY_RUN-}" ]; then
+  need_fairseq
+  need_module sacrebleu "run: bash recipes/install.sh"
+  need_data "$data"
+  [ -f "$checkpoint" ] || die "there is no checkpoint $checkpoint; train first (recipes/train.sh)"
+fi
+
+corpus() { "$PYTHON" "$HERE/corpus.py" "$data" "$1" || die "$data is not what data-prep/ makes"; }
+target=$(corpus target)
+text_options=$(corpus options)
+mapfile -t text_options <<<"$text_options"
+plain=$data/raw/$split.$target words=''
+if [ "$(corpus tokenizer)" != None ]; then words=$data/tokenised/$split.$target; fi
+lowercase=()
+if [ "$(corpus lowercased)" = True ]; then lowercase=(--lowercase --chrf-lowercase); fi
 
 # The scores belong to this checkpoint and these options.
-call="$split $* $(cksum <"$checkpoint")"
-if [ -f "$out/scores.json" ] && [ "$(cat -- "$out/scored" 2>/dev/null)" = "$call" ]; then
-  say "evaluate: $out is scored, skipped"
-  exit
+if [ -z "${DRY_RUN-}" ]; then
+  for reference in "$plain" ${words:+"$words"}; do
+    [ -f "$reference" ] ||
+      die "there is no $reference to score against; run the script in data-prep/ again"
+  done
+  call="$split ${SPLIT_COMPOUNDS-} $* $(cksum <"$checkpoint")"
+  if [ -f "$out/scores.json" ] && [ "$(cat -- "$out/scored" 2>/dev/null)" = "$call" ]; then
+    say "evaluate: $out is scored, skipped"
+    exit
+  fi
+  mkdir -p -- "$out"
+  rm -f -- "$out/generate.log" "$out/scored" "$out/scores.json" "$out/scores.tokenised.json"
 fi
-mkdir -p -- "$out"
-rm -f -- "$out/generate.log" "$out/scored"
-with_progress "$out/generate.log" "translate $(basename -- "$out")" "$(wc -l <"$reference")" \
-  '^D-' '^(BLEU)=([0-9.]+)' \
-  "$PYTHON" -m fairseq_cli.generate "$data" --user-dir "$USER_DIR" --path "$checkpoint" \
-  --source-lang "$source" --target-lang "$target" --gen-subset "$split" \
-  --beam 5 --max-tokens 4096 --required-batch-size-multiple 1 --log-format none \
-  --bpe sentencepiece --sentencepiece-model "$data/sentencepiece.bpe.model" "$@"
 
-# fairseq translates long sentences together; D-N is the plain translation of sentence N.
-grep '^D-' "$out/generate.log" | sed 's/^D-//' | sort -n | cut -f3- >"$out/hypotheses.txt"
-[ "$(wc -l <"$out/hypotheses.txt")" -eq "$(wc -l <"$reference")" ] ||
-  die "fairseq translated $(wc -l <"$out/hypotheses.txt") of $(wc -l <"$reference") sentences (log: $out/generate.log)"
-# (fairseq drops the last batch unless its size is a multiple of the default, 8: hence the 1 above.)
-"$PYTHON" -m sacrebleu "$reference" --input "$out/hypotheses.txt" --metrics bleu chrf \
-  --format json >"$out/scores.json.part"
-mv -- "$out/scores.json.part" "$out/scores.json"
-printf '%s\n' "$call" >"$out/scored"
+generate=("$PYTHON" -m fairseq_cli.generate "$data" --user-dir "$USER_DIR" --path "$checkpoint"
+  "${text_options[@]}" --gen-subset "$split" --beam 5 --max-tokens 4096
+  --required-batch-size-multiple 1 --log-format none)
+# (fairseq drops the last batch unless its size is a multiple of the default, 8: hence the 1.)
+if [ "${DEVICE-}" = cpu ]; then generate+=(--cpu); fi
+total=0
+if [ -z "${DRY_RUN-}" ]; then total=$(lines "$plain"); fi
+with_progress "$out/generate.log" "translate $(basename -- "$out")" "$total" \
+  '^D-' '^(BLEU)=([0-9.]+)' "${generate[@]}" "$@"
+
+# fairseq translates long sentences together; D-N is the plain translation of sentence N, H-N the
+# words that it was made of.
+sentences() {
+  into "$2" "grep '^$1-' $(quoted "$out/generate.log") | cut -c3- | sort -n | cut -f3-"
+  if [ -n "${DRY_RUN-}" ]; then return; fi
+  [ "$(lines "$2")" -eq "$total" ] ||
+    die "fairseq translated $(lines "$2") of $total sentences (log: $out/generate.log)"
+}
+
+# score RESULT REFERENCE HYPOTHESES OPTION...
+score() {
+  into "$1" "$(quoted "$PYTHON" -m sacrebleu "$2" --input "$3" --format json --width 2 "${@:4}")"
+}
+
+sentences D "$out/hypotheses.txt"
+if [ -n "$words" ]; then
+  hypotheses=$out/hypotheses.tokenised.txt
+  sentences H "$hypotheses"
+  if [ -n "${SPLIT_COMPOUNDS-}" ]; then
+    in_parts='s/([^ ])-([^ ])/\1 ##AT##-##AT## \2/g'
+    into "$out/reference.compounds.txt" "$(quoted sed -E "$in_parts" "$words")"
+    into "$out/hypotheses.compounds.txt" "$(quoted sed -E "$in_parts" "$hypotheses")"
+    words=$out/reference.compounds.txt hypotheses=$out/hypotheses.compounds.txt
+  fi
+  score "$out/scores.tokenised.json" "$words" "$hypotheses" --metrics bleu --tokenize none --force
+fi
+# Last: with it the scores are complete.
+score "$out/scores.json" "$plain" "$out/hypotheses.txt" --metrics bleu chrf "${lowercase[@]}"
+if [ -z "${DRY_RUN-}" ]; then printf '%s\n' "$call" >"$out/scored"; fi

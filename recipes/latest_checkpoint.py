@@ -1,4 +1,4 @@
-"""Print the newest whole checkpoint of a folder; exit status 1 if there is none.
+"""Print the newest whole checkpoint of a folder after its updates; nothing if there is none.
 
 fairseq writes a checkpoint aside and renames it, but copies it to checkpoint_last.pt in place: a
 run killed in that moment leaves a truncated checkpoint_last.pt beside a whole earlier one.
@@ -20,8 +20,17 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def updates_of(checkpoint: Path) -> int:
+    """How many updates a checkpoint has seen; its tensors are not read."""
+    import torch
+
+    import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return state["optimizer_history"][-1]["num_updates"]
+
+
 if __name__ == "__main__":
     found = latest_checkpoint(Path(sys.argv[1]))
-    if found is None:
-        sys.exit(1)
-    print(found.resolve())
+    if found is not None:
+        print(updates_of(found), found.resolve())

@@ -39,9 +39,9 @@ def main() -> None:
 
     folders = {name: Path(path) for name, _, path in (m.partition("=") for m in args.models)}
     report = {
-        "machine": _machine(),
+        "machine": machine(),
         "models": {name: _model(folder, args.data) for name, folder in folders.items()},
-        "examples": _examples(args.data, folders),
+        "examples": examples(args.data, folders),
     }
     text = _markdown(report)
     written = {".json": json.dumps(report, indent=2, ensure_ascii=False), ".md": text}
@@ -52,7 +52,8 @@ def main() -> None:
     print("\n" + text)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The device and what runs on it, in one line."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
         f"{os.cpu_count()} CPU cores ({platform.machine()}), {device}, "
@@ -78,9 +79,12 @@ def _model(folder: Path, data: Path) -> dict:
     }
 
 
-def _examples(data: Path, folders: dict[str, Path]) -> list[dict[str, str]]:
-    """A few test sentences of middle length, spread over the test set."""
-    source, target = (_side(data, side) for side in _languages(data))
+def examples(data: Path, folders: dict[str, Path], split: str = "test") -> list[dict[str, str]]:
+    """A few sentences of middle length, spread over a set, with what models made of them.
+
+    Each folder holds the hypotheses.txt of recipes/evaluate.sh for that set.
+    """
+    source, target = (_lines(data / "raw" / f"{split}.{side}") for side in _languages(data))
     hypotheses = {name: _lines(folder / "hypotheses.txt") for name, folder in folders.items()}
     by_length = sorted(range(len(source)), key=lambda i: abs(len(source[i].split()) - WORDS))
     middling = sorted(by_length[: max(EXAMPLES, len(source) // 10)])
@@ -95,10 +99,6 @@ def _examples(data: Path, folders: dict[str, Path]) -> list[dict[str, str]]:
 def _languages(data: Path) -> list[str]:
     binarised = next(data.glob("test.*-*.*.idx"))
     return binarised.name.split(".")[1].split("-")
-
-
-def _side(data: Path, language: str) -> list[str]:
-    return _lines(data / "raw" / f"test.{language}")
 
 
 def _lines(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,23 @@ examples:
   shapeshifter params --arch shapeshifter_transformer_tiny --vocab 4000 --layer-rank 8
 
 Every model option of fairseq-train may follow. Sizes count the special symbols of the dictionary.
+"""
+
+AVERAGE_EPILOG = """\
+examples:
+  shapeshifter average averaged.pt --last 10 runs/my-model
+  shapeshifter average averaged.pt runs/my-model/checkpoint8.pt runs/my-model/checkpoint9.pt
+
+The result is a checkpoint for fairseq-generate and for --finetune-from-model; it holds no state of
+the optimizer.
+"""
+
+COMPARE_EPILOG = """\
+examples:
+  shapeshifter compare runs/multi30k.en-de/dense.seed1 runs/multi30k.en-de/shapeshifter.seed1
+  shapeshifter compare Dense=a/result.json 'Rank 7'=b/result.json --out docs/results
+
+Runs of one name and different seeds are one row, mean and standard deviation.
 """
 
 
@@ -61,6 +79,37 @@ def _parser() -> argparse.ArgumentParser:
     params.add_argument("--target-vocab", type=int, metavar="N", help="types of the target side")
     params.add_argument("--json", action="store_true", help="print one line of JSON")
     params.set_defaults(run=_params)
+
+    average = commands.add_parser(
+        "average",
+        help="average the weights of several checkpoints of one run",
+        description="Write a checkpoint whose weights are the mean of several of one run.",
+        epilog=AVERAGE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    average.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+    average.add_argument("checkpoints", type=Path, nargs="*", metavar="CHECKPOINT")
+    average.add_argument(
+        "--last",
+        nargs=2,
+        metavar=("N", "DIR"),
+        help="the last N checkpoints in DIR (or as many as there are), in place of CHECKPOINT ...",
+    )
+    average.set_defaults(run=_average)
+
+    compare = commands.add_parser(
+        "compare",
+        help="put runs of a recipe side by side: a table and plots",
+        description="Put runs of a recipe side by side: print a table, and with --out write it as "
+        "compare.md with plots of the validation loss and of BLEU against updates and parameters.",
+        epilog=COMPARE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="[NAME=]RUN", help="folder of a run, or its result.json"
+    )
+    compare.add_argument("--out", type=Path, metavar="DIR", help="folder for compare.md and plots")
+    compare.set_defaults(run=_compare)
     return parser
 
 
@@ -85,6 +134,43 @@ def _params(args: argparse.Namespace, fairseq_options: list[str]) -> int:
     else:
         for name, value in counts.items():
             print(f"{name.replace('_', '/' if 'coder' in name else ' '):<16}{value:>12,}")
+    return 0
+
+
+def _average(args: argparse.Namespace, fairseq_options: list[str]) -> int:
+    if bool(args.checkpoints) == bool(args.last):
+        raise ShapeshifterError("give the checkpoints to average, or --last N DIR")
+    from .averaging import average, last_checkpoints
+
+    checkpoints = args.checkpoints
+    if args.last:
+        count, folder = args.last
+        if not count.isdecimal():
+            raise ShapeshifterError(
+                f"--last {count}: give a number of checkpoints, then the folder"
+            )
+        checkpoints = last_checkpoints(Path(folder), int(count))
+    average(checkpoints, args.out)
+    print(f"{args.out}: the mean of {', '.join(path.name for path in checkpoints)}")
+    return 0
+
+
+def _compare(args: argparse.Namespace, fairseq_options: list[str]) -> int:
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq lets all loggers speak
+    try:
+        from . import compare
+    except ImportError as error:
+        raise ShapeshifterError(
+            f"compare needs {error.name}: pip install 'shapeshifter-fairseq[recipes]'"
+        ) from error
+    runs = compare.read_runs(args.runs)
+    text = compare.table(runs)
+    print(text)
+    if args.out:
+        plots = compare.plot(runs, args.out)
+        images = "\n\n".join(f"![]({path.name})" for path in plots)
+        (args.out / "compare.md").write_text(f"{text}\n\n{images}\n", encoding="utf-8")
+        print(f"\nwritten: {', '.join(map(str, [args.out / 'compare.md', *plots]))}")
     return 0
 
 

@@ -1,0 +1,171 @@
+"""Fetch files into a folder; a download that was cut goes on where it stopped.
+
+A file takes its name only when it is whole: as long as the server announced, readable to its end if
+it is compressed, and equal to its checksum where one is known (`--checksums`, as sha256sum writes
+them). `SHA256SUMS` in the folder lists what was fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+BLOCK = 1 << 20
+TRIES = 4
+TIMEOUT = 60
+"""Seconds without a byte after which a connection counts as dead."""
+
+
+def read_checksums(file: Path) -> dict[str, str]:
+    """Read lines of `SHA256  NAME`; raises ValueError."""
+    sums = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        digest, _, name = line.partition(" ")
+        if len(digest) != 64 or not name.strip():
+            raise ValueError(f"{file}, line {number} is not 'SHA256  NAME' as sha256sum writes it")
+        sums[Path(name.strip().removeprefix("*")).name] = digest.lower()
+    return sums
+
+
+def sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def mirrored(url: str, mirror: str) -> str:
+    """Find the place of a file in a mirror with the layout of `wget --mirror`: HOST/PATH."""
+    if not mirror:
+        return url
+    parts = urlsplit(url)
+    return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
+
+
+def fetch_rest(url: str, part: Path) -> None:
+    """Append what is missing to `part`, or start over where the server cannot go on.
+
+    Raises OSError if the connection fails and EOFError if it ends early.
+    """
+    done = part.stat().st_size if part.exists() else 0
+    # The server's name for this version of the file: never glue two versions together.
+    tag_file = part.with_name(part.name + ".tag")
+    tag = tag_file.read_text() if tag_file.exists() else ""
+    headers = {"User-Agent": "shapeshifter-fairseq data-prep"}
+    if done and tag:
+        headers |= {"Range": f"bytes={done}-", "If-Range": tag}
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers=headers), timeout=TIMEOUT
+    ) as answer:
+        resumed = answer.status == 206
+        if resumed and not answer.headers["Content-Range"].startswith(f"bytes {done}-"):
+            raise OSError(f"the server sent {answer.headers['Content-Range']}, not from {done}")
+        if not resumed:
+            done = 0
+        tag_file.write_text(answer.headers["ETag"] or answer.headers["Last-Modified"] or "")
+        length = answer.headers["Content-Length"]
+        total = done + int(length) if length else None
+        with (
+            part.open("ab" if resumed else "wb") as out,
+            tqdm(
+                initial=done, total=total, desc=url, unit="B", unit_scale=True, mininterval=1
+            ) as bar,
+        ):
+            while block := answer.read(BLOCK):
+                out.write(block)
+                bar.update(len(block))
+        size = part.stat().st_size
+        if total is not None and size != total:
+            raise EOFError(f"cut off after {size} of {total} bytes")
+    tag_file.unlink()
+
+
+def check_readable(file: Path, name: str) -> None:
+    """Read a compressed file to its end, where its own checksum is; raises ValueError."""
+    try:
+        if name.endswith((".gz", ".tgz")):
+            with gzip.open(file) as content:
+                while content.read(BLOCK):
+                    pass
+        elif name.endswith(".zip"):
+            with zipfile.ZipFile(file) as archive:
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} in it is damaged")
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, gzip.zlib.error) as error:
+        raise ValueError(str(error)) from error
+
+
+def fetch(url: str, folder: Path, expected: str | None) -> str:
+    """Fetch one file and return its SHA-256. Raises ValueError in one line with the way out."""
+    name = Path(urlsplit(url).path).name
+    part = folder / f"{name}.part"
+    for attempt in range(1, TRIES + 1):
+        try:
+            fetch_rest(url, part)
+            break
+        except urllib.error.HTTPError as error:
+            # 416: the part is longer than the file, so it belongs to another version of it.
+            if error.code == 416:
+                part.unlink()
+            elif error.code < 500:
+                raise ValueError(f"{url}: the server says {error.code} {error.reason}") from None
+            failure: Exception = error
+        except (
+            EOFError,
+            HTTPException,
+            TimeoutError,
+            urllib.error.URLError,
+            ConnectionError,
+        ) as error:
+            failure = error
+        if attempt == TRIES:
+            raise ValueError(f"{url}: {failure}; run again to go on where it stopped")
+        time.sleep(2**attempt / 2)
+    try:
+        check_readable(part, name)
+    except ValueError as error:
+        part.unlink()
+        raise ValueError(f"{url} is damaged: {error}; it was removed, run again") from error
+    digest = sha256(part)
+    if expected and digest != expected:
+        part.unlink()
+        raise ValueError(f"{url} has the SHA-256 {digest}, not {expected}: it was not kept")
+    part.replace(folder / name)
+    return digest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checksums", type=Path, help="file of lines SHA256  NAME")
+    parser.add_argument("--mirror", default="", help="take https://HOST/PATH from MIRROR/HOST/PATH")
+    parser.add_argument("--to", type=Path, required=True, help="folder for the files")
+    parser.add_argument("urls", nargs="+", help="what to fetch; what is there is kept")
+    args = parser.parse_args()
+    expected = read_checksums(args.checksums) if args.checksums else {}
+    for url in args.urls:
+        name = Path(urlsplit(url).path).name
+        if not (args.to / name).exists():
+            digest = fetch(mirrored(url, args.mirror), args.to, expected.get(name))
+            with (args.to / "SHA256SUMS").open("a", encoding="utf-8") as sums:
+                sums.write(f"{digest}  {name}\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,144 @@
+"""`shapeshifter average`: one checkpoint whose weights are the mean of several of one run.
+
+fairseq's own script for it is not part of its wheels. Of a factorized matrix the factors are
+averaged, as they are stored; the mean of near factors is near the mean of their products.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ShapeshifterError
+
+# Of the last checkpoint everything is kept but what only going on with training needs.
+_FOR_TRAINING = ("last_optimizer_state",)
+
+
+def average(checkpoints: Sequence[Path], out: Path) -> None:
+    """Write the mean of fairseq checkpoints of one run; settings and history are the last one's.
+
+    ``["extra_state"]["averaged"]`` of the result names the files.
+
+    Parameters are averaged and tied ones stay tied. What is no parameter has to be the same in all
+    of them: integers, and the `scale` of factorized matrices, under which factors are comparable.
+
+    Args:
+        checkpoints: files of one model, at least one; read weights-only, one at a time.
+        out: file to write; it takes its name only when whole.
+
+    Raises:
+        ShapeshifterError: if a file is no checkpoint, holds more than weights and settings, or is
+            of another model or another run than the last.
+    """
+    if not checkpoints:
+        raise ShapeshifterError("there is nothing to average: give at least one checkpoint")
+    *others, last = checkpoints
+    state = _load(last)
+    model: dict[str, Tensor] = state["model"]
+    # A tied tensor has several names and one storage: it is averaged under the first of them.
+    first_name: dict[tuple[int, torch.Size], str] = {}
+    names = {
+        name: first_name.setdefault((tensor.data_ptr() or id(tensor), tensor.shape), name)
+        for name, tensor in model.items()
+    }
+    sums = {name: model[name].double() for name in names.values() if _is_weight(name, model[name])}
+    for path in others:
+        other = _load(path)["model"]
+        _refuse_another_model(path, other, last, model)
+        for name in sums:
+            sums[name] += other[name]
+    means = {name: (sums[name] / len(checkpoints)).to(model[name].dtype) for name in sums}
+    state["model"] = {
+        name: means.get(first, tensor)
+        for (name, first), tensor in zip(names.items(), model.values())
+    }
+    state.setdefault("extra_state", {})["averaged"] = [path.name for path in checkpoints]
+    for name in _FOR_TRAINING:
+        state.pop(name, None)
+    _write(state, out)
+
+
+def last_checkpoints(folder: Path, count: int) -> list[Path]:
+    """The newest checkpoints of a training, oldest first: as many as there are, at most `count`.
+
+    Those that fairseq saved by updates (checkpoint_EPOCH_UPDATES.pt), or else by epochs
+    (checkpointEPOCH.pt); never checkpoint_last.pt and checkpoint_best.pt, which are copies.
+
+    Raises:
+        ShapeshifterError: if the folder holds none, or `count` is below 1.
+    """
+    if count < 1:
+        raise ShapeshifterError(f"--last {count}: give a number of checkpoints, 1 or more")
+    for pattern in (r"checkpoint_\d+_(\d+)\.pt", r"checkpoint(\d+)\.pt"):
+        found = [(re.fullmatch(pattern, path.name), path) for path in folder.glob("*.pt")]
+        numbered = sorted((int(match[1]), path) for match, path in found if match)
+        if numbered:
+            return [path for _, path in numbered[-count:]]
+    raise ShapeshifterError(
+        f"--last: {folder} holds no checkpoint_EPOCH_UPDATES.pt and no checkpointEPOCH.pt; train "
+        "with --save-interval-updates N or without --no-epoch-checkpoints"
+    )
+
+
+def _is_weight(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is averaged: it is no integer and no setting of a factorization."""
+    return tensor.is_floating_point() and not (".factors." in name and tensor.dim() == 0)
+
+
+def _refuse_another_model(
+    path: Path, other: dict[str, Tensor], last: Path, model: dict[str, Tensor]
+) -> None:
+    if odd := sorted(other.keys() ^ model.keys()):
+        raise ShapeshifterError(
+            f"{path} is of another model than {last}: only one of them has {odd[0]}; average "
+            "checkpoints of one run"
+        )
+    for name, tensor in model.items():
+        if other[name].shape != tensor.shape:
+            raise ShapeshifterError(
+                f"{path} is of another model than {last}: {name} is {tuple(other[name].shape)} "
+                f"there and {tuple(tensor.shape)} here; average checkpoints of one run"
+            )
+        if not _is_weight(name, tensor) and not torch.equal(other[name], tensor):
+            raise ShapeshifterError(
+                f"{path} and {last} differ in {name}, which does not change while training: they "
+                "are of two runs (--layer-gain, --embed-gain); average checkpoints of one run"
+            )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        # Mapped: of the optimizer's state, two thirds of the file, nothing is read.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise ShapeshifterError(f"there is no checkpoint {path}") from error
+    except pickle.UnpicklingError as error:
+        raise ShapeshifterError(
+            f"{path} is refused: it holds more than weights and settings, and reading that could "
+            "run code (or it is no checkpoint)"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ShapeshifterError(
+            f"{path} cannot be read as a checkpoint: it is truncated or damaged"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise ShapeshifterError(f"{path} is no checkpoint of fairseq's: it holds no model")
+    return state
+
+
+def _write(state: dict[str, Any], out: Path) -> None:
+    part = out.with_name(out.name + ".part")
+    try:
+        torch.save(state, part)
+        os.replace(part, out)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError where a folder is missing
+        part.unlink(missing_ok=True)
+        raise ShapeshifterError(f"{out} cannot be written: {str(error).splitlines()[0]}") from error

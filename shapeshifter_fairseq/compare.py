@@ -1,0 +1,214 @@
+"""`shapeshifter compare`: runs of one benchmark side by side, as a table and as plots.
+
+Reads the result.json that the recipes write. Runs of one name and different seeds are one row: mean
+and standard deviation.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+from tabulate import tabulate
+
+from .errors import ShapeshifterError
+
+Run = dict[str, Any]  # what recipes/result.py writes
+Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds
+
+# Colours that colour-blind people tell apart (Okabe and Ito, 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+
+
+def read_runs(arguments: Sequence[str]) -> Runs:
+    """Read the runs of one benchmark.
+
+    Args:
+        arguments: folders of runs, or result.json files. Each may be named, NAME=PATH; else its
+            name is its model, with the number of parameters where a model comes in several sizes.
+
+    Raises:
+        ShapeshifterError: if a result is missing or no result, the runs are of several
+            benchmarks, or two of one name have the same seed.
+    """
+    named = [_read(argument) for argument in arguments]
+    benchmarks = sorted({run["recipe"] for _, run in named})
+    if len(benchmarks) > 1:
+        raise ShapeshifterError(
+            f"these are runs of {' and '.join(benchmarks)}: their scores cannot be compared"
+        )
+    sizes: dict[str, set[int]] = {}
+    for _, run in named:
+        sizes.setdefault(run["model"], set()).add(run["parameters"])
+    runs: Runs = {}
+    for name, run in named:
+        if not name:
+            several = len(sizes[run["model"]]) > 1
+            name = run["model"] + (f" {run['parameters'] / 1e6:.2f}M" if several else "")
+        group = runs.setdefault(name, [])
+        if run["seed"] in (other["seed"] for other in group):
+            raise ShapeshifterError(
+                f"two runs of {name} have the seed {run['seed']}: name them, NAME=RUN"
+            )
+        group.append(run)
+    return runs
+
+
+def _read(argument: str) -> tuple[str, Run]:
+    name, path = "", Path(argument)
+    if "=" in argument and not path.exists():
+        name, _, rest = argument.partition("=")
+        path = Path(rest)
+    if path.is_dir():
+        path /= "result.json"
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ShapeshifterError(f"there is no {path}: has the recipe come to its end?") from error
+    except ValueError as error:
+        raise ShapeshifterError(f"{path} is no result of a recipe: {error}") from error
+    if not isinstance(run, dict) or "recipe" not in run or not run.get("validation"):
+        raise ShapeshifterError(f"{path} is no result of a recipe")
+    return name, run
+
+
+def table(runs: Runs) -> str:
+    """The runs as a table in Markdown; the first one's parameters are the 100%."""
+    whole = next(iter(runs.values()))[0]["parameters"]
+    scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
+    rows = [
+        [
+            name,
+            f"{group[0]['parameters']:,} ({100 * group[0]['parameters'] / whole:.1f}%)",
+            f"{group[0]['updates']:,}",
+            str(len(group)),
+            _spread([min(_curve(run, "nll_loss")[1]) for run in group], 3),
+            *(_spread([_score(run, score) for run in group], 2) for score in scores),
+            _spread([run["seconds"]["training"] / 60 for run in group], 1),
+        ]
+        for name, group in runs.items()
+    ]
+    head = ["model", "parameters", "updates", "seeds", "best valid nll", *scores, "training, min"]
+    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
+
+
+def plot(runs: Runs, out: Path) -> list[Path]:
+    """Draw validation.png, bleu.png and parameters.png into a folder; returns their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "validation.png": _plot_curves(runs, "nll_loss", "validation nll, base 2"),
+        # Trainings measure BLEU only if told to: fairseq-train --eval-bleu.
+        "bleu.png": _plot_curves(runs, "bleu", "validation BLEU")
+        if all(_curve(run, "bleu")[0] for run in _all(runs))
+        else _plot_bleu(runs),
+        "parameters.png": _plot_bleu_against_parameters(runs),
+    }
+    for name, figure in figures.items():
+        part = out / f"{name}.part"
+        figure.savefig(part, format="png", dpi=160)
+        part.replace(out / name)
+    return [out / name for name in figures]
+
+
+def _plot_curves(runs: Runs, key: str, label: str) -> Figure:
+    """What was measured on the validation set, against updates; a line a seed."""
+    figure, axes = _axes(runs, "updates", label)
+    late = []
+    for name, colour, group in _coloured(runs):
+        for seed, run in enumerate(group):
+            updates, values = _curve(run, key)
+            late += [value for update, value in zip(updates, values) if update > updates[-1] / 10]
+            axes.plot(updates, values, color=colour, linewidth=1.6, label=name if not seed else "")
+    # The first tenth of a training covers ten times the range of the rest.
+    margin = 0.05 * (max(late) - min(late)) or 0.5
+    axes.set_ylim(min(late) - margin, max(late) + margin)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
+def _plot_bleu(runs: Runs) -> Figure:
+    """BLEU of each name as a bar, with a dot a seed."""
+    figure, axes = _axes(runs, _score_label(runs), "")
+    for row, (_, colour, group) in enumerate(_coloured(runs)):
+        values = [_score(run, "BLEU") for run in group]
+        axes.barh(row, statistics.mean(values), height=0.6, color=colour)
+        if len(values) > 1:
+            axes.plot(values, [row] * len(values), "o", color="white", mec="black", markersize=4)
+        _note(axes, f"{_spread(values, 2)}", max(values), row)
+    axes.set_yticks(range(len(runs)), list(runs))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.2 * max(_score(run, "BLEU") for run in _all(runs)) or 1)
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _plot_bleu_against_parameters(runs: Runs) -> Figure:
+    """BLEU against size, on a logarithmic axis; a dot a name, a bar from its worst seed to best."""
+    figure, axes = _axes(runs, "parameters", _score_label(runs))
+    axes.set_xscale("log")
+    sizes = [group[0]["parameters"] for group in runs.values()]
+    axes.set_xlim(min(sizes) / 1.5, max(sizes) * 2.2)  # room for the names
+    for name, colour, group in _coloured(runs):
+        size, values = group[0]["parameters"], [_score(run, "BLEU") for run in group]
+        axes.vlines(size, min(values), max(values), color=colour, linewidth=1.6)
+        axes.plot(size, statistics.mean(values), "o", color=colour, markersize=7)
+        _note(axes, name, size, statistics.mean(values))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.margins(y=0.15)
+    return figure
+
+
+def _axes(runs: Runs, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel=x, ylabel=y)
+    axes.set_title(next(_all(runs))["recipe"], loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    return figure, axes
+
+
+def _note(axes: Axes, text: str, x: float, y: float) -> None:
+    axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", fontsize=9)
+
+
+def _coloured(runs: Runs) -> list[tuple[str, str, list[Run]]]:
+    return [
+        (name, _COLOURS[number % len(_COLOURS)], group)
+        for number, (name, group) in enumerate(runs.items())
+    ]
+
+
+def _all(runs: Runs) -> Iterator[Run]:
+    return (run for group in runs.values() for run in group)
+
+
+def _curve(run: Run, key: str) -> tuple[list[int], list[float]]:
+    """Updates and values of one thing that was measured on the validation set."""
+    points = [point for point in run["validation"] if key in point]
+    return [point["updates"] for point in points], [point[key] for point in points]
+
+
+def _score(run: Run, name: str) -> float:
+    return run["scores"][name]["value"]
+
+
+def _score_label(runs: Runs) -> str:
+    splits = sorted({run["split"] for run in _all(runs)})
+    return f"sacreBLEU, {' and '.join(splits)} set"
+
+
+def _spread(values: list[float], digits: int) -> str:
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

@@ -1,0 +1,170 @@
+"""`shapeshifter average`: what is averaged, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from shapeshifter_fairseq import ShapeshifterError, cli
+from shapeshifter_fairseq.averaging import average, last_checkpoints
+
+
+def write(path: Path, value: float, scale: float = 2.0, **more: torch.Tensor) -> Path:
+    """A checkpoint as fairseq writes them, of a model with a tied factorized table."""
+    table = torch.full((2, 3), float(value))
+    model = {
+        "encoder.embed_tokens.factors.A": table,
+        "decoder.output_projection.factors.A": table,
+        "encoder.embed_tokens.factors.scale": torch.tensor(scale),
+        "encoder.embed_tokens.factors.size": torch.empty(4, 0, 3),
+        "encoder.steps": torch.tensor([7]),
+        "half": torch.full((2,), value, dtype=torch.float16),
+        **more,
+    }
+    state = {
+        "args": None,
+        "cfg": {"model": Namespace(arch="shapeshifter_transformer")},
+        "model": model,
+        "optimizer_history": [{"num_updates": int(value)}],
+        "extra_state": {"epoch": int(value)},
+        "last_optimizer_state": {"exp_avg": table},
+    }
+    torch.save(state, path)
+    return path
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def test_the_mean_of_parameters_and_all_else_of_the_last(tmp_path):
+    paths = [write(tmp_path / f"{i}.pt", value) for i, value in enumerate((1.0, 2.0, 6.0))]
+    average(paths, tmp_path / "out.pt")
+    state = load(tmp_path / "out.pt")
+    model = state["model"]
+    assert model["encoder.embed_tokens.factors.A"].tolist() == [[3.0] * 3] * 2
+    assert model["half"].tolist() == [3.0] * 2 and model["half"].dtype == torch.float16
+    assert model["encoder.steps"].tolist() == [7] and model["encoder.steps"].dtype == torch.int64
+    assert model["encoder.embed_tokens.factors.scale"].item() == 2
+    assert model["encoder.embed_tokens.factors.size"].shape == (4, 0, 3)
+    assert list(model) == list(load(paths[-1])["model"])
+    assert state["cfg"]["model"].arch == "shapeshifter_transformer"
+    assert state["extra_state"] == {"epoch": 6, "averaged": ["0.pt", "1.pt", "2.pt"]}
+    assert "last_optimizer_state" not in state
+    assert sorted(os.listdir(tmp_path)) == ["0.pt", "1.pt", "2.pt", "out.pt"]
+
+
+def test_tied_tensors_stay_tied(tmp_path):
+    average([write(tmp_path / "a.pt", 1), write(tmp_path / "b.pt", 2)], tmp_path / "out.pt")
+    model = load(tmp_path / "out.pt")["model"]
+    tied = [
+        model[f"{name}.factors.A"] for name in ("encoder.embed_tokens", "decoder.output_projection")
+    ]
+    assert tied[0].data_ptr() == tied[1].data_ptr() and tied[0][0, 0] == 1.5
+
+
+def test_the_sum_is_taken_in_double_precision(tmp_path):
+    big, small = torch.tensor([2.0**24]), torch.tensor([1.0])
+    values = (big, small, small, -big)
+    paths = [write(tmp_path / f"{i}.pt", 0, w=value) for i, value in enumerate(values)]
+    average(paths, tmp_path / "out.pt")
+    assert load(tmp_path / "out.pt")["model"]["w"].item() == 0.5
+
+
+def test_the_last_checkpoints_by_updates_then_by_epochs(tmp_path):
+    for name in ("checkpoint_best", "checkpoint_last", "checkpoint2", "checkpoint10", "averaged"):
+        (tmp_path / f"{name}.pt").touch()
+    by_epochs = [path.name for path in last_checkpoints(tmp_path, 5)]
+    assert by_epochs == ["checkpoint2.pt", "checkpoint10.pt"]
+    for name in ("checkpoint_1_90", "checkpoint_1_100", "checkpoint_2_1000"):
+        (tmp_path / f"{name}.pt").touch()
+    by_updates = [path.name for path in last_checkpoints(tmp_path, 2)]
+    assert by_updates == ["checkpoint_1_100.pt", "checkpoint_2_1000.pt"]
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def broken(folder: Path, kind: str) -> Path:
+    path = folder / f"{kind}.pt"
+    if kind == "truncated":
+        path.write_bytes(write(folder / "whole.pt", 1).read_bytes()[:500])
+    elif kind == "hostile":
+        torch.save({"model": {}, "payload": Hostile()}, path)
+    elif kind == "no model":
+        torch.save({"weights": {}}, path)
+    elif kind == "another scale":
+        write(path, 1, scale=4.0)
+    elif kind == "another shape":
+        write(path, 1, half=torch.zeros(3, dtype=torch.float16))
+    elif kind == "another name":
+        write(path, 1, surplus=torch.zeros(1))
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("missing", "there is no checkpoint"),
+        ("truncated", "truncated"),
+        ("hostile", "refused"),
+        ("no model", "no checkpoint of fairseq"),
+        ("another scale", "encoder.embed_tokens.factors.scale"),
+        ("another shape", "half is (3,)"),
+        ("another name", "surplus"),
+    ],
+)
+def test_what_cannot_be_averaged_is_named_and_nothing_is_written(
+    kind, words, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    odd, good = broken(tmp_path, kind), write(tmp_path / "good.pt", 1)
+    with pytest.raises(ShapeshifterError, match="^[^\n]+$") as error:
+        average([odd, good], tmp_path / "out.pt")
+    assert words in str(error.value) and str(odd) in str(error.value)
+    assert not (tmp_path / "out.pt").exists() and not (tmp_path / "pwned").exists()
+
+
+def test_a_result_that_was_there_survives_a_failure(tmp_path):
+    good = write(tmp_path / "good.pt", 1)
+    average([good], tmp_path / "out.pt")
+    before = (tmp_path / "out.pt").read_bytes()
+    with pytest.raises(ShapeshifterError):
+        average([broken(tmp_path, "another scale"), good], tmp_path / "out.pt")
+    assert (tmp_path / "out.pt").read_bytes() == before
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    for epoch in (1, 2, 3):
+        write(tmp_path / f"checkpoint{epoch}.pt", epoch)
+    out = tmp_path / "out.pt"
+    assert cli.main(["average", str(out), "--last", "2", str(tmp_path)]) == 0
+    assert "checkpoint2.pt, checkpoint3.pt" in capsys.readouterr().out
+    assert load(out)["model"]["half"][0] == 2.5
+    assert cli.main(["average", str(out), str(tmp_path / "checkpoint1.pt")]) == 0
+    assert load(out)["model"]["half"][0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["OUT/x.pt"], "or --last N DIR"),
+        (["OUT/x.pt", "a.pt", "--last", "2", "OUT"], "or --last N DIR"),
+        (["OUT/x.pt", "--last", "two", "OUT"], "--last two"),
+        (["OUT/x.pt", "--last", "0", "OUT"], "--last 0"),
+        (["OUT/x.pt", "--last", "2", "OUT"], "--no-epoch-checkpoints"),
+        (["OUT/nowhere/x.pt", "OUT/good.pt"], "nowhere/x.pt cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, words, tmp_path, capsys):
+    write(tmp_path / "good.pt", 1)
+    arguments = [word.replace("OUT", str(tmp_path)) for word in arguments]
+    assert cli.main(["average", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and words in lines[0]

@@ -1,0 +1,138 @@
+"""`shapeshifter compare`: names and groups of runs, the table, the plots."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from shapeshifter_fairseq import ShapeshifterError, cli
+from shapeshifter_fairseq.compare import plot, read_runs, table
+
+
+def write(folder: Path, model: str, parameters: int, seed: int = 1, bleu: float = 30.0, **more):
+    """A result.json as recipes/result.py writes it; returns its folder."""
+    folder.mkdir(parents=True)
+    curve = [{"updates": u, "loss": 2.0, "nll_loss": 1 + 100 / u} for u in (10, 50, 100)]
+    result = {
+        "recipe": "multi30k.en-de",
+        "model": model,
+        "seed": seed,
+        "updates": 100,
+        "parameters": parameters,
+        "split": "test",
+        "scores": {"BLEU": {"value": bleu}, "tokenised BLEU": {"value": bleu + 1}},
+        "validation": curve,
+        "seconds": {"training": 120.0, "translation": 1.0},
+        **more,
+    }
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    return str(folder)
+
+
+def cells(text: str) -> list[list[str]]:
+    rows = [line.strip("|").split("|") for line in text.splitlines()]
+    return [[cell.strip() for cell in row] for row in rows[:1] + rows[2:]]
+
+
+def test_the_table(tmp_path):
+    dense = write(tmp_path / "dense", "dense", 2000, bleu=31)
+    ours = write(tmp_path / "ours", "shapeshifter", 380, bleu=30.5)
+    head, *rows = cells(table(read_runs([dense, f"{ours}/result.json"])))
+    assert head == [
+        *("model", "parameters", "updates", "seeds", "best valid nll"),
+        *("BLEU", "tokenised BLEU", "training, min"),
+    ]
+    assert rows == [
+        ["dense", "2,000 (100.0%)", "100", "1", "2.000", "31.00", "32.00", "2.0"],
+        ["shapeshifter", "380 (19.0%)", "100", "1", "2.000", "30.50", "31.50", "2.0"],
+    ]
+
+
+def test_seeds_are_one_row_with_mean_and_standard_deviation(tmp_path):
+    seeds = [write(tmp_path / str(i), "dense", 2000, i, 30.0 + i) for i in (1, 2, 3)]
+    (row,) = cells(table(read_runs(seeds)))[1:]
+    assert row[3] == "3" and row[5] == "32.00 ± 1.00"
+
+
+def test_names(tmp_path):
+    small = write(tmp_path / "small", "shapeshifter", 300_000)
+    large = write(tmp_path / "large=r64", "shapeshifter", 2_500_000)
+    assert list(read_runs([small])) == ["shapeshifter"]
+    assert list(read_runs([small, large])) == ["shapeshifter 0.30M", "shapeshifter 2.50M"]
+    assert list(read_runs([f"Rank 7={small}", large])) == ["Rank 7", "shapeshifter 2.50M"]
+
+
+@pytest.mark.parametrize("measured", [False, True], ids=["bars", "curve"])
+def test_the_plots(measured, tmp_path, capsys):
+    bleu = {"bleu": 12.5} if measured else {}
+    curve = [{"updates": u, "nll_loss": 1 + 100 / u, **bleu} for u in (10, 50, 100)]
+    runs = [write(tmp_path / str(i), "dense", 2000, i, validation=curve) for i in (1, 2)]
+    runs.append(write(tmp_path / "ours", "shapeshifter", 300, validation=curve))
+    out = tmp_path / "plots here"
+    assert cli.main(["compare", *runs, "--out", str(out)]) == 0
+    assert "shapeshifter" in capsys.readouterr().out
+    written = {path.name for path in out.iterdir()}
+    assert written == {"compare.md", "validation.png", "bleu.png", "parameters.png"}
+    text = (out / "compare.md").read_text(encoding="utf-8")
+    assert all(f"]({name})" in text for name in written - {"compare.md"})
+    for name in written - {"compare.md"}:
+        head = (out / name).read_bytes()[:24]
+        width, height = struct.unpack(">II", head[16:])
+        assert head.startswith(b"\x89PNG") and width > 900 and height > 500
+
+
+def test_what_the_plots_show(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig",
+        lambda figure, path, **_: (Path(path).touch(), drawn.update({Path(path).stem: figure})),
+    )
+    runs = [write(tmp_path / str(i), "dense", 2000, i, 30.0 + i) for i in (1, 2)]
+    runs.append(write(tmp_path / "ours", "shapeshifter", 300, bleu=29))
+    plot(read_runs(runs), tmp_path)
+    (curves,), (bars,), (points,) = (
+        drawn[f"{name}.png"].axes for name in ("validation", "bleu", "parameters")
+    )
+    assert [list(line.get_ydata()) for line in curves.lines] == [[11, 3, 2]] * 3
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == [
+        *("dense", "shapeshifter"),
+    ]
+    assert [bar.get_width() for bar in bars.patches] == [31.5, 29]
+    assert {text.get_text() for text in bars.texts} == {"31.50 ± 0.71", "29.00"}
+    assert [line.get_xydata().tolist() for line in points.lines] == [[[2000, 31.5]], [[300, 29]]]
+    assert points.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(
+    "case, words",
+    [
+        ("nothing there", "has the recipe come to its end"),
+        ("no JSON", "no result of a recipe"),
+        ("other JSON", "no result of a recipe"),
+        ("two benchmarks", "iwslt14.de-en and multi30k.en-de"),
+        ("a seed twice", "NAME=RUN"),
+    ],
+)
+def test_mistakes_are_one_line(case, words, tmp_path, capsys):
+    good, odd = write(tmp_path / "good", "dense", 2000), tmp_path / "odd"
+    odd.mkdir()
+    if case == "no JSON":
+        (odd / "result.json").write_text("{")
+    elif case == "other JSON":
+        (odd / "result.json").write_text("[]")
+    elif case == "two benchmarks":
+        odd = write(tmp_path / "other", "dense", 2000, recipe="iwslt14.de-en")
+    elif case == "a seed twice":
+        odd = good
+    assert cli.main(["compare", good, str(odd), "--out", str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and words in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_raises(tmp_path):
+    with pytest.raises(ShapeshifterError):
+        cli.main(["--debug", "compare", str(tmp_path)])
