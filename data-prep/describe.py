@@ -85,7 +85,15 @@ def main() -> None:
     if args.command == "show":
         print(show(args.folder))
         return
-    facts = {name: value for name, value in vars(args).items() if name not in ("command", "folder")}
+    facts = {
+        "name": args.name,
+        "source": args.source,
+        "target": args.target,
+        "subwords": args.subwords,
+        "tokenizer": args.tokenizer,
+        "dash_splits": args.dash_splits,
+        "lowercased": args.lowercased,
+    }
     facts |= describe(args.folder, args.source, args.target)
     (args.folder / "corpus.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 

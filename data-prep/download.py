@@ -1,8 +1,13 @@
 """Fetch files into a folder; a download that was cut goes on where it stopped.
 
-A file takes its name only when it is whole: as long as the server announced, readable to its end if
-it is compressed, and equal to its checksum where one is known (`--checksums`, as sha256sum writes
-them). `SHA256SUMS` in the folder lists what was fetched.
+A file takes its name only when it is whole: as long as the server announced, readable to its end
+if it is compressed, and equal to its checksum where one is known: in `--checksums`, as sha256sum
+writes them, or at the end of the address as #md5=... The file's name is the last part of the
+address unless that ends in #name=... `SHA256SUMS` in the folder lists what was fetched.
+
+mtdata, which knows many of the corpora, does not fetch them here: it lacks News Commentary v9, UN
+2000 and the WMT'10 Giga corpus, starts cut downloads over, goes on without verification when a
+certificate is bad, and cannot be pointed at a mirror (0.5.1).
 """
 
 from __future__ import annotations
@@ -17,7 +22,8 @@ import urllib.request
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urldefrag, urlsplit
 
 from tqdm import tqdm
 
@@ -38,20 +44,30 @@ def read_checksums(file: Path) -> dict[str, str]:
     return sums
 
 
-def sha256(file: Path) -> str:
-    digest = hashlib.sha256()
+def digest(file: Path, algorithm: str) -> str:
+    state = hashlib.new(algorithm)
     with file.open("rb") as content:
         while block := content.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+            state.update(block)
+    return state.hexdigest()
 
 
-def mirrored(url: str, mirror: str) -> str:
-    """Find the place of a file in a mirror with the layout of `wget --mirror`: HOST/PATH."""
-    if not mirror:
-        return url
-    parts = urlsplit(url)
-    return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
+class Remote(NamedTuple):
+    """Where a file is, what it is called here, and its MD5 if that is known ('' if not)."""
+
+    url: str
+    name: str
+    md5: str
+
+    @classmethod
+    def parse(cls, address: str, mirror: str) -> Remote:
+        """Read an address, and find it in a mirror with the layout of `wget --mirror`."""
+        parts = urlsplit(address)
+        extra = dict(parse_qsl(parts.fragment))
+        name = extra.get("name", Path(parts.path).name)
+        folder = parts.netloc + parts.path.rpartition("/")[0]
+        url = f"{mirror.rstrip('/')}/{folder}/{name}" if mirror else urldefrag(address).url
+        return cls(url, name, extra.get("md5", ""))
 
 
 def fetch_rest(url: str, part: Path) -> None:
@@ -107,9 +123,9 @@ def check_readable(file: Path, name: str) -> None:
         raise ValueError(str(error)) from error
 
 
-def fetch(url: str, folder: Path, expected: str | None) -> str:
+def fetch(remote: Remote, folder: Path, sha256: str) -> str:
     """Fetch one file and return its SHA-256. Raises ValueError in one line with the way out."""
-    name = Path(urlsplit(url).path).name
+    url, name, md5 = remote
     part = folder / f"{name}.part"
     for attempt in range(1, TRIES + 1):
         try:
@@ -138,12 +154,13 @@ def fetch(url: str, folder: Path, expected: str | None) -> str:
     except ValueError as error:
         part.unlink()
         raise ValueError(f"{url} is damaged: {error}; it was removed, run again") from error
-    digest = sha256(part)
-    if expected and digest != expected:
-        part.unlink()
-        raise ValueError(f"{url} has the SHA-256 {digest}, not {expected}: it was not kept")
+    for algorithm, expected in (("md5", md5), ("sha256", sha256)):
+        if expected and digest(part, algorithm) != expected:
+            part.unlink()
+            raise ValueError(f"{url}: its {algorithm} is not {expected}; the file was not kept")
+    found = digest(part, "sha256")
     part.replace(folder / name)
-    return digest
+    return found
 
 
 def main() -> None:
@@ -156,12 +173,12 @@ def main() -> None:
     parser.add_argument("urls", nargs="+", help="what to fetch; what is there is kept")
     args = parser.parse_args()
     expected = read_checksums(args.checksums) if args.checksums else {}
-    for url in args.urls:
-        name = Path(urlsplit(url).path).name
-        if not (args.to / name).exists():
-            digest = fetch(mirrored(url, args.mirror), args.to, expected.get(name))
+    for address in args.urls:
+        remote = Remote.parse(address, args.mirror)
+        if not (args.to / remote.name).exists():
+            sha256 = fetch(remote, args.to, expected.get(remote.name, ""))
             with (args.to / "SHA256SUMS").open("a", encoding="utf-8") as sums:
-                sums.write(f"{digest}  {name}\n")
+                sums.write(f"{sha256}  {remote.name}\n")
 
 
 if __name__ == "__main__":

@@ -64,10 +64,13 @@ def counted(work: Callable[[list[str]], Result], batch: list[str]) -> tuple[int,
     return len(batch), work(batch)
 
 
-def map_file(work: Callable[[list[str]], list[str]], source: Path, out: Path, workers: int) -> None:
-    """Write work(lines) of `source` to `out`, one line for each line."""
-    with open_text(out, "w") as file:
-        for size, lines in map_batches(work, source, workers):
-            if len(lines) != size:
-                raise ValueError(f"{source}: {size} lines became {len(lines)}")
-            file.writelines(f"{line}\n" for line in lines)
+def map_files(
+    work: Callable[[list[str]], list[str]], sources: list[Path], out: Path, workers: int
+) -> None:
+    """Write work(lines) of each file to a file of its name in `out`, one line for each line."""
+    for source in sources:
+        with open_text(out / source.name, "w") as file:
+            for size, lines in map_batches(work, source, workers):
+                if len(lines) != size:
+                    raise ValueError(f"{source}: {size} lines became {len(lines)}")
+                file.writelines(f"{line}\n" for line in lines)

@@ -3,7 +3,7 @@
 set -euo pipefail
 unset CDPATH # with it, cd prints where it went
 
-dataset=multi30k pairs="en de,en fr,en cs,de en,fr en,cs en"
+dataset=multi30k pairs="en de,en fr,en cs,de en,fr en,cs en" vocab_size=10000
 # shellcheck source-path=SCRIPTDIR source=corpus.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/corpus.sh"
 
@@ -37,7 +37,7 @@ read_captions() {
   clean_pairs "$1" test --held-out "$(raw "test_2016_flickr.$src.gz")" "$(raw "test_2016_flickr.$tgt.gz")"
 }
 make_text read_captions
-tokenise_text --normalise --lowercase
-bpe_subwords 10000
-binarise_text --joined-dictionary
+tokenise_text '--normalise --lowercase'
+make_subwords bpe
+binarise_text joined
 report '29000 train, 1014 valid, 1000 test sentences; *'
