@@ -20,7 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from archives import read_lines
-from lines import open_text
+from lines import open_text, run
 from markup import READERS
 from tqdm import tqdm
 
@@ -94,7 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import struct
-import sys
 from pathlib import Path
+
+from lines import run
 
 HEADER = struct.Struct("<9sQBQ")
 """Of fairseq's .idx files: magic, version, type of the numbers, number of sentences."""
@@ -99,7 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -25,10 +24,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urldefrag, urlsplit
 
+from lines import run
 from tqdm import tqdm
 
 BLOCK = 1 << 20
-TRIES = 4
+TRIES = 3
+"""Failures in a row, without a byte, after which it gives up."""
 TIMEOUT = 60
 """Seconds without a byte after which a connection counts as dead."""
 
@@ -127,7 +128,9 @@ def fetch(remote: Remote, folder: Path, sha256: str) -> str:
     """Fetch one file and return its SHA-256. Raises ValueError in one line with the way out."""
     url, name, md5 = remote
     part = folder / f"{name}.part"
-    for attempt in range(1, TRIES + 1):
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
         try:
             fetch_rest(url, part)
             break
@@ -138,17 +141,16 @@ def fetch(remote: Remote, folder: Path, sha256: str) -> str:
             elif error.code < 500:
                 raise ValueError(f"{url}: the server says {error.code} {error.reason}") from None
             failure: Exception = error
-        except (
-            EOFError,
-            HTTPException,
-            TimeoutError,
-            urllib.error.URLError,
-            ConnectionError,
-        ) as error:
+        except (EOFError, HTTPException, urllib.error.URLError, ConnectionError) as error:
             failure = error
-        if attempt == TRIES:
+        except TimeoutError:
+            failure = TimeoutError(f"not a byte came for {TIMEOUT} seconds")
+        # As long as something comes, however often it is cut, it goes on.
+        came = part.exists() and part.stat().st_size > before
+        failures = 0 if came else failures + 1
+        if failures == TRIES:
             raise ValueError(f"{url}: {failure}; run again to go on where it stopped")
-        time.sleep(2**attempt / 2)
+        time.sleep(2**failures / 2)
     try:
         check_readable(part, name)
     except ValueError as error:
@@ -182,7 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

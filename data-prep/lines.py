@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +16,18 @@ BATCH = 5_000
 """Lines that one process works on at a time: about a second of tokenisation."""
 
 Result = TypeVar("Result")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main(); what a user can do something about ends it with one line."""
+    try:
+        main()
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            sys.exit("a file became larger than this shell allows (ulimit -f)")
+        sys.exit(str(error))
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def open_text(path: Path, mode: str = "r") -> TextIO:

@@ -63,7 +63,7 @@ make_text read_news
 tokenise_text '--normalise --dash-splits' '--apostrophes --dash-splits'
 filter_text split --every "$every"
 make_subwords bpe
-filter_encoded filtered --ratio 1.5 --max-length 250 --valid
+filter_encoded filter --ratio 1.5 --max-length 250 --valid
 binarise_text joined
 if [ "$foreign" = fr ]; then
   report '35[789]????? train, * 3003 test sentences; dictionary of 44512 types'

@@ -33,7 +33,7 @@ fetch_raw
 make_text read_romanian
 tokenise_text '--normalise --dash-splits'
 # 9 is the ratio that Moses' clean-corpus-n takes unless told otherwise.
-filter_text filtered --ratio 9 --max-length 80
+filter_text filter --ratio 9 --max-length 80
 make_subwords bpe
 binarise_text joined
 report '6[01]???? train, 1999 valid, 1999 test sentences; dictionary of 3[45]??? types'

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import sentencepiece
-from lines import map_files, open_text
+from lines import map_files, open_text, run
 
 
 def read_lines(files: list[Path]) -> Iterator[str]:
@@ -71,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

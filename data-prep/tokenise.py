@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 import regex
-from lines import map_files
+from lines import map_files, run
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 # Romanian s and t with a cedilla are a misspelling of those with a comma below.
@@ -64,7 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

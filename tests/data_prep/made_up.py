@@ -1,4 +1,4 @@
-"""Tiny raw files of every dataset: the names, the inner layout and the oddities of the real ones."""
+"""Tiny raw files of every dataset: names, inner layout and oddities of the real ones."""
 
 from __future__ import annotations
 
