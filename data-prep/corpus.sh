@@ -74,7 +74,7 @@ parse_options() {
   need_tool flock "install util-linux"
   need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
   local module
-  for module in fairseq_cli joblib sacremoses sentencepiece subword_nmt tqdm; do
+  for module in fairseq_cli joblib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm; do
     need_module "$module" "$extra"
   done
 
@@ -138,13 +138,14 @@ fetch_raw() {
 
 # check_raw: compare the raw files with --checksums; files that it does not name are not checked.
 check_raw() {
-  local sum name
-  while read -r sum name; do
-    name=${name##*[*/]}
-    [[ " ${urls[*]} " = *"/$name"* ]] && [ -f "$(raw "$name")" ] || continue
-    [ "$(sha256sum <"$(raw "$name")" | cut -d' ' -f1)" = "${sum,,}" ] ||
-      die "$(raw "$name") differs from its checksum in $checksums; fetch it again"
-  done <"$checksums"
+  local url file expected
+  for url in "${urls[@]}"; do
+    file=$(raw "$(name_of "$url")")
+    expected=$(awk -v name="${file##*/}" '{ sub(/.*[*\/]/, "", $2) } $2 == name { print $1; exit }' "$checksums")
+    if [ -n "$expected" ] && [ "$(sha256sum <"$file" | cut -d' ' -f1)" != "${expected,,}" ]; then
+      die "$file differs from its checksum in $checksums; fetch it again"
+    fi
+  done
 }
 
 # clean_pairs OUT SPLIT [OPTION...] SOURCE TARGET [SOURCE TARGET ...]: see clean.py.

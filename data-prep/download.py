@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -120,7 +121,7 @@ def check_readable(file: Path, name: str) -> None:
             with zipfile.ZipFile(file) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} in it is damaged")
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, gzip.zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from error
 
 

@@ -25,6 +25,8 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno == errno.EFBIG:
             sys.exit("a file became larger than this shell allows (ulimit -f)")
+        if error.errno == errno.ENOSPC:
+            sys.exit("no room is left on the disk")
         sys.exit(str(error))
     except ValueError as error:
         sys.exit(str(error))

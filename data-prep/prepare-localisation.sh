@@ -90,6 +90,7 @@ extra='pip install "shapeshifter-fairseq[recipes]"'
 need_module fairseq_cli "$extra"
 need_module sentencepiece "$extra"
 need_module joblib "$extra"
+need_module tqdm "$extra"
 need_module polib "$extra"
 
 work=${work:-$ROOT/data/localisation.$src-$tgt}
