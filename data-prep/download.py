@@ -101,8 +101,10 @@ def fetch_rest(url: str, part: Path) -> None:
                 initial=done, total=total, desc=url, unit="B", unit_scale=True, mininterval=1
             ) as bar,
         ):
-            while block := answer.read(BLOCK):
+            # read1 waits for no more than what has come, so a kill loses nothing.
+            while block := answer.read1(BLOCK):
                 out.write(block)
+                out.flush()
                 bar.update(len(block))
         size = part.stat().st_size
         if total is not None and size != total:

@@ -355,6 +355,32 @@ def test_no_room_leaves_nothing_half(tmp_path: Path) -> None:
     assert prepare("multi30k", "--from", tmp_path / "raw", *where).status == 0
 
 
+def test_killed_while_downloading_it_goes_on(web: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    with serving(web) as server:
+        arguments = ["--mirror", server.url, "--work", work, "--dest", tmp_path / "bin"]
+        server.stall_after = 400
+        script = subprocess.Popen(
+            ["bash", DATA_PREP / "prepare-multi30k.sh", *arguments],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert server.stalled.wait(60)
+        part = work / "download" / "train.en.gz.part"
+        end = time.monotonic() + 30
+        while not (part.exists() and part.stat().st_size == 400) and time.monotonic() < end:
+            time.sleep(0.05)
+        os.killpg(script.pid, signal.SIGKILL)
+        script.wait()
+        server.release.set()
+        server.stall_after = None
+        assert prepare("multi30k", *arguments).status == 0
+        assert server.requests[1] == (f"/{CAPTIONS}/train.en.gz", "bytes=400-")
+        whole = (web / CAPTIONS / "train.en.gz").read_bytes()
+        assert (work / "download" / "train.en.gz").read_bytes() == whole
+
+
 STEPS = ["text", "tokenise", "subwords", "encode", "binarise"]
 
 

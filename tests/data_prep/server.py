@@ -16,6 +16,9 @@ class Server(ThreadingHTTPServer):
         self.folder = folder
         self.cut_after: int | None = None
         """Close the connection after so many bytes of each answer."""
+        self.stall_after: int | None = None
+        """Send so many bytes of each answer, then nothing until `release` is set."""
+        self.stalled, self.release = threading.Event(), threading.Event()
         self.requests: list[tuple[str, str | None]] = []
         """Path and Range header of each request."""
         super().__init__(("127.0.0.1", 0), Handler)
@@ -49,6 +52,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", tag)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
+        if self.server.stall_after is not None:
+            self.wfile.write(content[: self.server.stall_after])
+            self.server.stalled.set()
+            self.server.release.wait()
+            return
         end = None if self.server.cut_after is None else start + self.server.cut_after
         self.wfile.write(content[start:end])
 
