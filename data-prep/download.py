@@ -72,6 +72,16 @@ class Remote(NamedTuple):
         return cls(url, name, extra.get("md5", ""))
 
 
+def tag_of(part: Path) -> Path:
+    return part.with_name(part.name + ".tag")
+
+
+def forget(part: Path) -> None:
+    """Remove what was fetched of a file, to start over."""
+    part.unlink()
+    tag_of(part).unlink(missing_ok=True)
+
+
 def fetch_rest(url: str, part: Path) -> None:
     """Append what is missing to `part`, or start over where the server cannot go on.
 
@@ -79,7 +89,7 @@ def fetch_rest(url: str, part: Path) -> None:
     """
     done = part.stat().st_size if part.exists() else 0
     # The server's name for this version of the file: never glue two versions together.
-    tag_file = part.with_name(part.name + ".tag")
+    tag_file = tag_of(part)
     tag = tag_file.read_text() if tag_file.exists() else ""
     headers = {"User-Agent": "shapeshifter-fairseq data-prep"}
     if done and tag:
@@ -92,11 +102,13 @@ def fetch_rest(url: str, part: Path) -> None:
             raise OSError(f"the server sent {answer.headers['Content-Range']}, not from {done}")
         if not resumed:
             done = 0
-        tag_file.write_text(answer.headers["ETag"] or answer.headers["Last-Modified"] or "")
+            # In this order: a kill in between must not leave the old part under the new tag.
+            part.write_bytes(b"")
+            tag_file.write_text(answer.headers["ETag"] or answer.headers["Last-Modified"] or "")
         length = answer.headers["Content-Length"]
         total = done + int(length) if length else None
         with (
-            part.open("ab" if resumed else "wb") as out,
+            part.open("ab") as out,
             tqdm(
                 initial=done, total=total, desc=url, unit="B", unit_scale=True, mininterval=1
             ) as bar,
@@ -109,7 +121,6 @@ def fetch_rest(url: str, part: Path) -> None:
         size = part.stat().st_size
         if total is not None and size != total:
             raise EOFError(f"cut off after {size} of {total} bytes")
-    tag_file.unlink()
 
 
 def check_readable(file: Path, name: str) -> None:
@@ -138,9 +149,11 @@ def fetch(remote: Remote, folder: Path, sha256: str) -> str:
             fetch_rest(url, part)
             break
         except urllib.error.HTTPError as error:
-            # 416: the part is longer than the file, so it belongs to another version of it.
             if error.code == 416:
-                part.unlink()
+                # There is nothing after the part: it is whole, or it is of another version.
+                if error.headers["Content-Range"] == f"bytes */{before}":
+                    break
+                forget(part)
             elif error.code < 500:
                 raise ValueError(f"{url}: the server says {error.code} {error.reason}") from None
             failure: Exception = error
@@ -157,14 +170,15 @@ def fetch(remote: Remote, folder: Path, sha256: str) -> str:
     try:
         check_readable(part, name)
     except ValueError as error:
-        part.unlink()
+        forget(part)
         raise ValueError(f"{url} is damaged: {error}; it was removed, run again") from error
     for algorithm, expected in (("md5", md5), ("sha256", sha256)):
         if expected and digest(part, algorithm) != expected:
-            part.unlink()
+            forget(part)
             raise ValueError(f"{url}: its {algorithm} is not {expected}; the file was not kept")
     found = digest(part, "sha256")
     part.replace(folder / name)
+    tag_of(part).unlink(missing_ok=True)
     return found
 
 

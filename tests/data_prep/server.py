@@ -44,7 +44,10 @@ class Handler(BaseHTTPRequestHandler):
         if wanted and self.headers["If-Range"] in (None, tag):
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
         if start and start >= len(content):
-            self.send_error(416)
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         self.send_response(206 if start else 200)
         if start:
