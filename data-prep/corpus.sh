@@ -141,7 +141,8 @@ check_raw() {
   local url file expected
   for url in "${urls[@]}"; do
     file=$(raw "$(name_of "$url")")
-    expected=$(awk -v name="${file##*/}" '{ sub(/.*[*\/]/, "", $2) } $2 == name { print $1; exit }' "$checksums")
+    expected=$(awk -v name="${file##*/}" \
+      '{ sub(/.*[*\/]/, "", $2) } $2 == name { print $1; exit }' "$checksums")
     if [ -n "$expected" ] && [ "$(sha256sum <"$file" | cut -d' ' -f1)" != "${expected,,}" ]; then
       die "$file differs from its checksum in $checksums; fetch it again"
     fi
@@ -158,7 +159,7 @@ clean_pairs() {
 # need_test_set NAME and clean_test_set OUT SPLIT NAME: a news test set as sacreBLEU knows it.
 need_test_set() {
   local facts
-  facts=$("$PYTHON" "$HERE/test_sets.py" "$1" "$src" "$tgt") || die "see: $PYTHON -m sacrebleu --list"
+  facts=$("$PYTHON" "$HERE/test_sets.py" "$1" "$src" "$tgt")
   need_raw "${facts%%$'\n'*}"
 }
 
@@ -294,7 +295,7 @@ $stamp"
 # published. EXPECTED is how the line goes on after the folder, as a pattern: '29000 train, *'.
 report() {
   local counts
-  counts=$("$PYTHON" "$HERE/describe.py" show "$dest") || die "remove $dest and run again"
+  counts=$("$PYTHON" "$HERE/describe.py" show "$dest" 2>&1) || die "$counts; remove $dest and run again"
   # shellcheck disable=SC2053  # a pattern on purpose
   if [ -z "$from" ] && [[ ${counts#"$dest: "} != $1 ]]; then
     say "warning: published is $1; the files may have changed since"

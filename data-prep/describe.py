@@ -58,7 +58,7 @@ def show(folder: Path) -> str:
     source, target = facts["source"], facts["target"]
     counted = describe(folder, source, target)
     if any(facts[name] != value for name, value in counted.items()):
-        raise ValueError(f"{folder}: corpus.json does not fit the data; remove the folder")
+        raise ValueError(f"{folder}: corpus.json does not fit the data")
     sentences = ", ".join(f"{count} {split}" for split, count in counted["sentences"].items())
     types = dictionaries(folder, source, target, counted["types"])
     return f"{folder}: {sentences} sentences; {types}"

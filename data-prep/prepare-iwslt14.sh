@@ -14,8 +14,8 @@ usage: prepare-iwslt14.sh [SRC TGT] [options]
 Prepare IWSLT'14 German-English (TED talks) as fairseq's recipe does: Moses tokenisation; training
 pairs of 1 to 175 tokens and a length ratio of at most 1.5; lowercased; each 23rd pair is validation;
 the test set is dev2010, TEDX dev2012, tst2010, tst2011 and tst2012 together; a joint byte-pair
-encoding of 10,000 merges, and a dictionary for each language. One archive of 20 MB; published sizes:
-160,239 / 7,283 / 6,750 pairs, 8,848 German and 6,632 English types.
+encoding of 10,000 merges, and a dictionary for each language. Published sizes: 160,239 / 7,283 /
+6,750 pairs, 8,848 German and 6,632 English types.
 
 $(help_on_options)
 

@@ -14,7 +14,7 @@ usage: prepare-multi30k.sh [SRC TGT] [options]
 Prepare Multi30k task 1: captions of pictures, English with German (default), French or Czech, 29,000
 to train, 1,014 to validate, 1,000 to test (test_2016_flickr). Punctuation is normalised, text
 tokenised as Moses does and lowercased, and cut by a joint byte-pair encoding of 10,000 merges; both
-languages share one dictionary. From github.com/multi30k/dataset, 1.3 MB.
+languages share one dictionary. From github.com/multi30k/dataset: 1.3 MB for German.
 
 $(help_on_options)
 

@@ -17,9 +17,11 @@ merges and one dictionary; training and validation pairs of 1 to 250 subwords an
 at most 1.5. Test set: newstest2014, 3,003 sentences. Validation: each 100th training pair (en-fr:
 each 1333rd).
 
-  en-de             Europarl v7, Common Crawl, News Commentary v9: 1.7 GB, about 3.9M pairs
-  en-fr             the same with UN and Giga Fr-En: 6.5 GB, about 35.8M pairs, 44,512 types;
-                    needs about 100 GB of disk and a day
+  en-de             Europarl v7, Common Crawl, News Commentary v9; about 3.9M pairs
+  en-fr             the same with UN and Giga Fr-En; about 35.8M pairs, 44,512 types
+
+These are large: give it all the cores there are. Memory does not grow with the text, except for the
+list of its words while subwords are learned.
 
 $(help_on_options)
 

@@ -17,7 +17,7 @@ Prepare WMT'16 English-Romanian after Sennrich et al. (2016): Europarl v8 and SE
 newsdev2016 (1,999 sentences) for validation, newstest2016 (1,999) for test. Punctuation and the
 spelling of Romanian are normalised, Romanian loses its diacritics, Moses tokenisation with split
 hyphens; training pairs of at most 80 tokens; a joint byte-pair encoding of 40,000 merges and one
-dictionary. 300 MB; published sizes: about 610,000 training pairs, about 34,976 types.
+dictionary. Published sizes: about 610,000 training pairs, about 34,976 types.
 
 $(help_on_options)
 

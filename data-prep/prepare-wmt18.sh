@@ -17,12 +17,13 @@ Prepare English-Romanian for the experiment that the dissertation calls WMT18 En
 is the dense model. WMT has English-Romanian in 2016 only, so the text is that of prepare-wmt16.sh:
 Europarl v8 and SETIMES2, newsdev2016, newstest2016. It stays as it is written (cased, untokenised,
 with diacritics) and is cut by a joint SentencePiece unigram model of 32,000 pieces, in place of
-T5's own; one dictionary. 300 MB, about 612,000 training pairs.
+T5's own; one dictionary. About 610,000 training pairs.
 
 $(help_on_options)
 
-example:
+example (the second line after prepare-wmt16.sh, which has fetched the same files):
   bash data-prep/prepare-wmt18.sh en ro
+  bash data-prep/prepare-wmt18.sh en ro --from data/wmt16.en-ro/download
   fairseq-train data-bin/wmt18.en-ro --source-lang en --target-lang ro ...
 HELP
 }

@@ -417,6 +417,9 @@ def test_killed_at_every_step_it_goes_on(tmp_path: Path) -> None:
     unbroken = ["--from", raw, "--work", tmp_path / "work 2", "--dest", tmp_path / "bin 2"]
     assert prepare("multi30k", *unbroken).status == 0
     assert snapshot(tmp_path / "bin") == snapshot(tmp_path / "bin 2")
+    (tmp_path / "bin" / "test.en-de.en.idx").write_bytes(b"")
+    message = refused(prepare("multi30k", *where))
+    assert "test.en-de.en.idx is no index of fairseq; remove" in message
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
