@@ -315,8 +315,9 @@ def test_oddities_of_text_are_cleaned(make) -> None:
     def write(raw: Path) -> None:
         made_up.multi30k(raw)
         for name, change in {
-            # A BOM, Windows line ends, a bare carriage return, a line separator in a sentence.
-            "train.en.gz": lambda text: b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"),
+            # A BOM; Windows line ends; a bare carriage return, a line separator in a sentence.
+            "val.en.gz": lambda text: b"\xef\xbb\xbf" + text,
+            "train.en.gz": lambda text: text.replace(b"\n", b"\r\n"),
             "val.de.gz": lambda text: text.replace(b" ", b"\r", 1).replace(
                 b" ", "\u2028".encode(), 1
             ),
@@ -333,6 +334,7 @@ def test_oddities_of_text_are_cleaned(make) -> None:
     assert lines(corpus.work / "text" / "train.en") == train["en"][2:]
     valid = made_up.sentences(20, 1, ("en", "de"))
     assert lines(corpus.dest / "raw" / "valid.de") == valid["de"]
+    assert lines(corpus.dest / "raw" / "valid.en") == valid["en"]
     assert lines(corpus.dest / "raw" / "test.de")[0] == ""
     log = (corpus.work / "prepare.log").read_text()
     assert "2 empty" in log and "1 empty but kept" in log
