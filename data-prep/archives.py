@@ -14,7 +14,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -30,19 +30,26 @@ DAMAGE = (
 )
 
 
+def _find(names: Iterable[str], member: str) -> str:
+    """Choose the entry of an archive; which folders are around it differs between releases."""
+    for name in names:
+        if name == member or name.endswith(f"/{member}"):
+            return name
+    raise KeyError(member)
+
+
 def _open(path: Path, member: str, stack: ExitStack) -> IO[bytes]:
-    file: IO[bytes] | None
     if not member:
-        file = stack.enter_context(path.open("rb"))
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
     elif path.suffix == ".zip":
-        file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
+        pack = stack.enter_context(zipfile.ZipFile(path))
+        file = stack.enter_context(pack.open(_find(pack.namelist(), member)))
     else:
-        # Some archives write ./NAME for NAME.
-        archive = stack.enter_context(tarfile.open(path, "r:*"))
-        entry = next((each for each in archive if each.name.removeprefix("./") == member), None)
-        file = archive.extractfile(entry) if entry else None
-        if file is None:
-            raise KeyError(member)
+        tar = stack.enter_context(tarfile.open(path, "r:*"))
+        # Lazily, or the whole archive would be decompressed to list it.
+        content = tar.extractfile(_find((entry.name for entry in tar if entry.isfile()), member))
+        assert content is not None, "isfile() means that there is content"
+        file = content
     if (member or path.name).endswith(".gz"):
         file = stack.enter_context(gzip.open(file))
     return file

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from lines import map_batches, map_file, open_text
+from lines import map_batches, map_files, open_text, run
 from subword_nmt.apply_bpe import BPE
 from subword_nmt.learn_bpe import learn_bpe
 
@@ -43,9 +42,9 @@ def parse_args() -> argparse.Namespace:
     learner = commands.add_parser("learn", parents=[common], help="learn merges from text files")
     learner.add_argument("--merges", type=int, required=True, help="number of merges")
     learner.add_argument("text", type=Path, nargs="+", help="one tokenised sentence per line")
-    cut = commands.add_parser("apply", parents=[common], help="cut a text file into pieces")
-    cut.add_argument("text", type=Path, help="one tokenised sentence per line")
-    cut.add_argument("out", type=Path, help="file to write")
+    cut = commands.add_parser("apply", parents=[common], help="cut text files into pieces")
+    cut.add_argument("--out", type=Path, required=True, help="folder for files of the same names")
+    cut.add_argument("text", type=Path, nargs="+", help="one tokenised sentence per line")
     return parser.parse_args()
 
 
@@ -54,11 +53,8 @@ def main() -> None:
     if args.command == "learn":
         learn(args.text, args.codes, args.merges, args.workers)
     else:
-        map_file(partial(segment, codes=args.codes), args.text, args.out, args.workers)
+        map_files(partial(segment, codes=args.codes), args.text, args.out, args.workers)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

@@ -5,8 +5,8 @@
 The sentences stay as they were written. What goes: byte order marks, carriage returns and the
 other characters that some programs take for the end of a line, space at both ends, and pairs with
 an empty side (`--held-out` keeps those: a test set is never filtered). Bytes that are not UTF-8
-are an error that names file and line; in crawled text (`--crawled`) the pair is dropped and
-counted.
+are an error that names file and sentence; in crawled text (`--crawled`) the pair is dropped and
+counted. `--markup` reads texts that are not plain; see markup.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from archives import read_lines
-from lines import open_text
+from lines import open_text, run
+from markup import READERS
 from tqdm import tqdm
 
 BOM = b"\xef\xbb\xbf"
@@ -34,17 +35,18 @@ def decode(line: bytes) -> str:
 
 
 def clean_pairs(
-    source: str, target: str, crawled: bool, held_out: bool, count: Counter[str]
+    source: str, target: str, markup: str, crawled: bool, held_out: bool, count: Counter[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the clean pairs of two texts (named as archives.py does), counting what was dropped.
 
     Raises ValueError if the texts differ in length or hold bytes that are not UTF-8.
     """
-    for number, raw in enumerate(zip_longest(read_lines(source), read_lines(target)), 1):
+    sides = [READERS[markup](read_lines(name)) for name in (source, target)]
+    for number, raw in enumerate(zip_longest(*sides), 1):
         if None in raw:
             shorter, longer = (source, target) if raw[0] is None else (target, source)
-            rest = sum(1 for _ in read_lines(longer))
-            raise ValueError(f"{shorter} has {number - 1} lines, but {longer} has {rest}")
+            rest = sum(1 for _ in READERS[markup](read_lines(longer)))
+            raise ValueError(f"{shorter} has {number - 1} sentences, but {longer} has {rest}")
         pair = []
         for name, line in zip((source, target), raw):
             try:
@@ -52,7 +54,7 @@ def clean_pairs(
             except UnicodeDecodeError as error:
                 if not crawled:
                     raise ValueError(
-                        f"{name}, line {number}: byte {error.object[error.start]:#04x}"
+                        f"{name}, sentence {number}: byte {error.object[error.start]:#04x}"
                         " is not UTF-8; convert the file with iconv"
                     ) from None
         if len(pair) < 2:
@@ -72,6 +74,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, nargs=2, required=True, help="the two files to write")
     parser.add_argument("--crawled", action="store_true", help="drop lines that are not UTF-8")
     parser.add_argument("--held-out", action="store_true", help="keep pairs with an empty side")
+    parser.add_argument("--markup", choices=READERS, default="plain", help="see markup.py")
     parser.add_argument("texts", nargs="+", help="source and target text, in turn")
     return parser.parse_args()
 
@@ -81,7 +84,7 @@ def main() -> None:
     count: Counter[str] = Counter()
     with open_text(args.out[0], "w") as source, open_text(args.out[1], "w") as target:
         for names in zip(args.texts[::2], args.texts[1::2]):
-            pairs = clean_pairs(*names, args.crawled, args.held_out, count)
+            pairs = clean_pairs(*names, args.markup, args.crawled, args.held_out, count)
             for pair in tqdm(pairs, desc=names[0], unit=" pairs", unit_scale=True, mininterval=1):
                 source.write(pair[0] + "\n")
                 target.write(pair[1] + "\n")
@@ -91,7 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

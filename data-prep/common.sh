@@ -48,7 +48,7 @@ refuse_foreign() {
 # last_words LOG: its last line; a progress bar is many lines in one, divided by carriage returns.
 last_words() {
   # grep reads to the end: it must not leave tr with a closed pipe.
-  tail -c 4000 -- "$1" | tr '\r' '\n' | grep '[^[:space:]]' | tail -n 1
+  tail -c 4000 -- "$1" | tr '\r' '\n' | grep -a '[^[:space:]]' | tail -n 1
 }
 
 # watch NAME: show on a terminal how far the step is, until this script ends.
@@ -86,15 +86,17 @@ logged() {
   set -e
 }
 
-# step_failed NAME WAY_OUT: end with the reason, which is the last line of the log.
+# step_failed NAME WAY_OUT [FOLDER]: remove FOLDER and end with the reason: the last line of the log.
 step_failed() {
-  local folder
+  local reason folder
   folder=$(dirname -- "$LOG")
-  # A full disk takes no last line either.
+  reason=$(last_words "$LOG")
+  # A full disk takes no last line either; it has room again once FOLDER is gone.
   if [ "$(df -Pk -- "$folder" | awk 'END { print $4 }')" -lt 64 ]; then
-    die "the step '$1' failed: the disk of $folder is full; make room and run again"
+    reason="the disk of $folder is full"
   fi
-  die "the step '$1' failed: $(last_words "$LOG") -- $2 (log: $LOG)"
+  if [ $# -gt 2 ]; then rm -rf -- "$3"; fi
+  die "the step '$1' failed: $reason -- $2 (log: $LOG)"
 }
 
 # step NAME RESULT STAMP WAY_OUT FUNCTION
@@ -121,10 +123,7 @@ step() {
   rm -rf -- "$part"
   mkdir -p -- "$part"
   logged "$name" "$make" "$part"
-  if [ "$status" -ne 0 ]; then
-    rm -rf -- "$part"
-    step_failed "$name" "$way_out"
-  fi
+  [ "$status" -eq 0 ] || step_failed "$name" "$way_out" "$part"
   printf '%s\n' "$stamp" >"$part/.stamp"
   if [ -e "$result" ]; then mv -- "$result" "$old"; fi
   mv -- "$part" "$result"

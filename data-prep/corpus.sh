@@ -2,10 +2,11 @@
 # binarised corpus. Source it, do not run it. A script sets
 #   dataset           its name
 #   pairs             the language pairs it has, the default one first
+#   vocab_size        merges or pieces of its subwords
 # and calls parse_options, need_raw, then the steps in the order in which they are below.
 # shellcheck shell=bash
 
-: "${dataset:?}" "${pairs:?}"
+: "${dataset:?}" "${pairs:?}" "${vocab_size:?}"
 HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(dirname -- "$HERE")
 PYTHON=${PYTHON:-python3}
@@ -15,6 +16,7 @@ PYTHON=${PYTHON:-python3}
 help_on_options() {
   cat <<HELP
 options:
+  --vocab-size N    merges of the byte-pair encoding, or SentencePiece pieces (default $vocab_size)
   --from DIR        take the raw files from DIR instead of the network
   --mirror URL      fetch https://HOST/PATH from URL/HOST/PATH, the layout of wget --mirror
   --checksums FILE  refuse raw files that differ from FILE (lines of sha256sum); every download
@@ -36,7 +38,7 @@ HELP
 
 # parse_options "$@": sets src, tgt, from, work, dest, workers; makes and locks the work folder.
 parse_options() {
-  local words=() extra='pip install "shapeshifter-fairseq[recipes]"'
+  local option words=() extra='pip install "shapeshifter-fairseq[recipes]"'
   from='' mirror='' checksums='' dest='' work=''
   workers=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
   while [ $# -gt 0 ]; do
@@ -45,9 +47,10 @@ parse_options() {
         usage
         exit
         ;;
-      --from | --mirror | --checksums | --dest | --work | --workers)
+      --vocab-size | --from | --mirror | --checksums | --dest | --work | --workers)
         [ $# -ge 2 ] && [ -n "$2" ] || wrong_call "$1 needs a value"
-        printf -v "${1#--}" '%s' "$2"
+        option=${1#--}
+        printf -v "${option//-/_}" '%s' "$2"
         shift 2
         ;;
       -*) wrong_call "unknown option $1" ;;
@@ -62,6 +65,7 @@ parse_options() {
     *",${words[*]},"*) src=${words[0]} tgt=${words[1]} ;;
     *) wrong_call "'${words[*]}' is none of its language pairs SRC TGT: ${pairs//,/, }" ;;
   esac
+  [[ $vocab_size =~ ^[1-9][0-9]*$ ]] || wrong_call "--vocab-size '$vocab_size' is no positive number"
   [[ $workers =~ ^[1-9][0-9]*$ ]] || wrong_call "--workers '$workers' is no positive number"
   [ -z "$from" ] || [ -d "$from" ] || die "there is no folder --from $from"
   [ -z "$from" ] || [ -z "$mirror" ] || wrong_call "--from and --mirror exclude each other"
@@ -70,7 +74,7 @@ parse_options() {
   need_tool flock "install util-linux"
   need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
   local module
-  for module in fairseq_cli joblib sacremoses sentencepiece subword_nmt tqdm; do
+  for module in fairseq_cli joblib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm; do
     need_module "$module" "$extra"
   done
 
@@ -85,11 +89,16 @@ parse_options() {
   # Held by every process of this run: a killed script may have left one that still writes.
   exec 9>"$work/lock"
   flock --nonblock 9 || die "another run is still at work in $work; wait for it or stop it"
-  urls=() facts=()
+  urls=() facts=() tokenised=''
 }
 
-# need_raw URL...: the raw files, known by the last part of their address.
+# need_raw URL...: the raw files; their names are the last part of the address, or #name=NAME.
 need_raw() { urls+=("$@"); }
+
+name_of() {
+  local url=${1%%#*}
+  if [[ $1 = *'#name='* ]]; then printf '%s' "${1##*#name=}"; else printf '%s' "${url##*/}"; fi
+}
 
 # raw NAME: where a raw file is.
 raw() { printf '%s/%s' "${from:-$work/download}" "$1"; }
@@ -105,122 +114,179 @@ download() {
 
 # fetch_raw: have all raw files, whole.
 fetch_raw() {
-  local url file
-  if [ -n "$from" ]; then
-    for url in "${urls[@]}"; do
-      [ -f "$(raw "${url##*/}")" ] || die "--from $from holds no ${url##*/} (it comes from $url)"
-    done
-  else
-    local missing=() status
-    for url in "${urls[@]}"; do [ -f "$(raw "${url##*/}")" ] || missing+=("$url"); done
-    if [ ${#missing[@]} -eq 0 ]; then
-      say "download: already there, skipped"
-    else
-      mkdir -p -- "$work/download"
-      say "download ..."
-      logged "download" download
-      [ "$status" -eq 0 ] || step_failed "download" \
-        "it needs the network; without it, fetch the files elsewhere and give --from DIR"
-    fi
+  local url file missing=() status
+  for url in "${urls[@]}"; do
+    [ -f "$(raw "$(name_of "$url")")" ] || missing+=("$url")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    url=${missing[0]}
+    [ -z "$from" ] || die "--from $from holds no $(name_of "$url") (it comes from ${url%%#*})"
+    mkdir -p -- "$work/download"
+    say "download ..."
+    logged "download" download
+    [ "$status" -eq 0 ] || step_failed "download" \
+      "it needs the network; without it, fetch the files elsewhere and give --from DIR"
+  elif [ -z "$from" ]; then
+    say "download: already there, skipped"
   fi
-  if [ -n "$checksums" ]; then
-    for url in "${urls[@]}"; do
-      file=$(raw "${url##*/}")
-      # `|| true`: a file that the list does not name is not checked.
-      (grep -- "[ */]${url##*/}\$" "$checksums" || true) | while read -r sum _; do
-        [ "$(sha256sum <"$file" | cut -d' ' -f1)" = "${sum,,}" ] ||
-          die "$file differs from its checksum in $checksums; fetch it again"
-      done
-    done
-  fi
+  if [ -n "$checksums" ]; then check_raw; fi
   stamp=$(for url in "${urls[@]}"; do
-    printf '%s %s\n' "${url##*/}" "$(stat -Lc '%s %y' -- "$(raw "${url##*/}")")"
+    file=$(raw "$(name_of "$url")")
+    printf '%s %s\n' "${file##*/}" "$(stat -Lc '%s %y' -- "$file")"
   done)
 }
 
-# clean_pairs OUT SPLIT [OPTION] SOURCE TARGET [SOURCE TARGET ...]: see clean.py.
+# check_raw: compare the raw files with --checksums; files that it does not name are not checked.
+check_raw() {
+  local url file expected
+  for url in "${urls[@]}"; do
+    file=$(raw "$(name_of "$url")")
+    expected=$(awk -v name="${file##*/}" \
+      '{ sub(/.*[*\/]/, "", $2) } $2 == name { print $1; exit }' "$checksums")
+    if [ -n "$expected" ] && [ "$(sha256sum <"$file" | cut -d' ' -f1)" != "${expected,,}" ]; then
+      die "$file differs from its checksum in $checksums; fetch it again"
+    fi
+  done
+}
+
+# clean_pairs OUT SPLIT [OPTION...] SOURCE TARGET [SOURCE TARGET ...]: see clean.py.
 clean_pairs() {
   local out=$1 split=$2
   shift 2
   "$PYTHON" "$HERE/clean.py" --out "$out/$split.$src" "$out/$split.$tgt" "$@"
 }
 
+# need_test_set NAME and clean_test_set OUT SPLIT NAME: a news test set as sacreBLEU knows it.
+need_test_set() {
+  local facts
+  facts=$("$PYTHON" "$HERE/test_sets.py" "$1" "$src" "$tgt")
+  need_raw "${facts%%$'\n'*}"
+}
+
+clean_test_set() {
+  local facts archive
+  mapfile -t facts < <("$PYTHON" "$HERE/test_sets.py" "$3" "$src" "$tgt")
+  archive=$(raw "$(name_of "${facts[0]}")")
+  clean_pairs "$1" "$2" --markup segments --held-out "$archive::${facts[1]}" "$archive::${facts[2]}"
+}
+
 # make_text FUNCTION: {train,valid,test}.{SRC,TGT} in work/text, as FUNCTION OUT writes them.
 make_text() {
-  stamp="$dataset $src $tgt $(declare -f "$1") $(code_of archives.py clean.py)
+  stamp="$dataset $src $tgt $(declare -f "$1") $(code_of archives.py clean.py markup.py)
 $stamp"
   step "text" "$work/text" "$stamp" "see --help for --from" "$1"
   text=$work/text
 }
 
 tokenise() {
-  local file
-  for file in "$work/text"/*."$src" "$work/text"/*."$tgt"; do
-    "$PYTHON" "$HERE/tokenise.py" --language "${file##*.}" "${options[@]}" \
-      --workers "$workers" "$file" "$1/$(basename -- "$file")"
+  local split options
+  for split in train valid test; do
+    options=$for_training
+    if [ "$split" = test ]; then options=$for_test; fi
+    # Some validation sets are taken from the training set later.
+    if [ ! -e "$text/$split.$src" ]; then continue; fi
+    # shellcheck disable=SC2086  # several options in one string
+    "$PYTHON" "$HERE/tokenise.py" $options --workers "$workers" --out "$1" \
+      "$text/$split.$src" "$text/$split.$tgt"
   done
 }
 
-# tokenise_text [OPTION...]: with the Moses rules into work/tokenised; see tokenise.py.
+# tokenise_text OPTIONS [OPTIONS_FOR_TEST]: with the Moses rules into work/tokenised; see tokenise.py.
 tokenise_text() {
-  local options=("$@")
+  local for_training=$1 for_test=${2-$1}
   facts=(--tokenizer moses)
+  if [[ $1 = *--dash-splits* ]]; then facts+=(--dash-splits); fi
+  if [[ $1 = *--lowercase* ]]; then facts+=(--lowercased); fi
   stamp="tokenise $* $(code_of lines.py tokenise.py)
 $stamp"
   step "tokenise" "$work/tokenised" "$stamp" "see the log" tokenise
-  text=$work/tokenised
-  case " $* " in *" --lowercase "*) facts+=(--lowercased) ;; esac
-  case " $* " in *" --dash-splits "*) facts+=(--dash-splits) ;; esac
+  tokenised=$work/tokenised
+}
+
+filter() {
+  "$PYTHON" "$HERE/filter_pairs.py" --languages "$src" "$tgt" --out "$1" "${options[@]}"
+}
+
+# filter_text NAME OPTION...: drop pairs by their length in tokens; see filter_pairs.py.
+filter_text() {
+  local step_folder=$work/$1
+  local options=("${@:2}" --by "$tokenised" --along "$text")
+  stamp="filter $* $(code_of filter_pairs.py)
+$stamp"
+  step "$1" "$step_folder" "$stamp" "see the log" filter
+  text=$step_folder/text tokenised=$step_folder/tokenised
+}
+
+# filter_encoded NAME OPTION...: the same by their length in subwords.
+filter_encoded() {
+  local step_folder=$work/$1
+  local options=("${@:2}" --by "$encoded" --along "$text" "$tokenised")
+  stamp="filter $* $(code_of filter_pairs.py)
+$stamp"
+  step "$1" "$step_folder" "$stamp" "see the log" filter
+  text=$step_folder/text tokenised=$step_folder/tokenised encoded=$step_folder/encoded
 }
 
 learn() {
-  "$PYTHON" "$HERE/bpe.py" learn --codes "$1/bpecodes" --merges "$merges" --workers "$workers" \
-    "$text/train.$src" "$text/train.$tgt"
+  local files=("$plain/train.$src" "$plain/train.$tgt") options=(--workers "$workers")
+  if [ "$kind" = bpe ]; then
+    "$PYTHON" "$HERE/bpe.py" learn --codes "$1/$model" --merges "$vocab_size" "${options[@]}" "${files[@]}"
+  else
+    "$PYTHON" "$HERE/subwords.py" train --model "$1/$model" --model-type unigram \
+      --vocab-size "$vocab_size" "${options[@]}" "${files[@]}"
+  fi
 }
 
 encode() {
-  local file
-  for file in "$text"/*."$src" "$text"/*."$tgt"; do
-    "$PYTHON" "$HERE/bpe.py" apply --codes "$work/subwords/bpecodes" --workers "$workers" \
-      "$file" "$1/$(basename -- "$file")"
-  done
+  local options=(--workers "$workers" --out "$1" "$plain"/*."$src" "$plain"/*."$tgt")
+  if [ "$kind" = bpe ]; then
+    "$PYTHON" "$HERE/bpe.py" apply --codes "$work/subwords/$model" "${options[@]}"
+  else
+    "$PYTHON" "$HERE/subwords.py" encode --model "$work/subwords/$model" "${options[@]}"
+  fi
 }
 
-# bpe_subwords MERGES: learn a joint byte-pair encoding and cut all text with it.
-bpe_subwords() {
-  local merges=$1
-  model=bpecodes subwords=subword_nmt
-  stamp="bpe $merges $(code_of bpe.py)
+# make_subwords KIND: learn joint subwords and cut all text into them. KIND is bpe (subword-nmt) or
+# sentencepiece (unigram).
+make_subwords() {
+  local kind=$1 plain=${tokenised:-$text}
+  # fairseq's from_pretrained finds the subword model by this name.
+  if [ "$kind" = bpe ]; then
+    model=bpecodes
+    facts+=(--subwords subword_nmt)
+  else
+    model=sentencepiece.bpe.model
+    facts+=(--subwords sentencepiece)
+  fi
+  stamp="$kind $vocab_size $(code_of lines.py bpe.py subwords.py)
 $stamp"
-  step "subwords" "$work/subwords" "$stamp" "see the log" learn
+  step "subwords" "$work/subwords" "$stamp" "try another --vocab-size" learn
   step "encode" "$work/encoded" "$stamp" "remove $work/encoded and try again" encode
+  encoded=$work/encoded
 }
 
 binarise() {
-  local folder kind
   "$PYTHON" -m fairseq_cli.preprocess --source-lang "$src" --target-lang "$tgt" "${options[@]}" \
-    --workers "$workers" --destdir "$1" --trainpref "$work/encoded/train" \
-    --validpref "$work/encoded/valid" --testpref "$work/encoded/test"
+    --workers "$workers" --destdir "$1" --trainpref "$encoded/train" \
+    --validpref "$encoded/valid" --testpref "$encoded/test"
   # Its lines are in prepare.log too; here they would only carry the paths of this machine along.
   rm -- "$1/preprocess.log"
-  # fairseq's from_pretrained finds the subword model by this name.
   cp -- "$work/subwords/$model" "$1/"
-  for kind in raw tokenised; do
-    folder=$work/text
-    if [ "$kind" = tokenised ]; then folder=$text; fi
-    if [ "$kind" = raw ] || [ "$text" != "$work/text" ]; then
-      mkdir -- "$1/$kind"
-      cp -- "$folder"/valid.* "$folder"/test.* "$1/$kind/"
-    fi
-  done
+  mkdir -- "$1/raw"
+  cp -- "$text"/valid.* "$text"/test.* "$1/raw/"
+  if [ -n "$tokenised" ]; then
+    mkdir -- "$1/tokenised"
+    cp -- "$tokenised"/valid.* "$tokenised"/test.* "$1/tokenised/"
+  fi
   "$PYTHON" "$HERE/describe.py" write --name "$dataset" --source "$src" --target "$tgt" \
-    --subwords "$subwords" "${facts[@]}" "$1"
+    "${facts[@]}" "$1"
 }
 
-# binarise_text [OPTION...]: the corpus itself; options of fairseq-preprocess.
+# binarise_text joined|separate: the corpus itself, with one dictionary or one for each language.
 binarise_text() {
-  local options=("$@")
-  stamp="binarise $* $(code_of describe.py)
+  local options=()
+  if [ "$1" = joined ]; then options=(--joined-dictionary); fi
+  stamp="binarise $1 $(code_of describe.py)
 $stamp"
   step "binarise" "$dest" "$stamp" "try again with --workers 1" binarise
 }
@@ -229,7 +295,7 @@ $stamp"
 # published. EXPECTED is how the line goes on after the folder, as a pattern: '29000 train, *'.
 report() {
   local counts
-  counts=$("$PYTHON" "$HERE/describe.py" show "$dest") || die "remove $dest and run again"
+  counts=$("$PYTHON" "$HERE/describe.py" show "$dest" 2>&1) || die "$counts; remove $dest and run again"
   # shellcheck disable=SC2053  # a pattern on purpose
   if [ -z "$from" ] && [[ ${counts#"$dest: "} != $1 ]]; then
     say "warning: published is $1; the files may have changed since"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import struct
-import sys
 from pathlib import Path
+
+from lines import run
 
 HEADER = struct.Struct("<9sQBQ")
 """Of fairseq's .idx files: magic, version, type of the numbers, number of sentences."""
@@ -57,7 +58,7 @@ def show(folder: Path) -> str:
     source, target = facts["source"], facts["target"]
     counted = describe(folder, source, target)
     if any(facts[name] != value for name, value in counted.items()):
-        raise ValueError(f"{folder}: corpus.json does not fit the data; remove the folder")
+        raise ValueError(f"{folder}: corpus.json does not fit the data")
     sentences = ", ".join(f"{count} {split}" for split, count in counted["sentences"].items())
     types = dictionaries(folder, source, target, counted["types"])
     return f"{folder}: {sentences} sentences; {types}"
@@ -85,13 +86,18 @@ def main() -> None:
     if args.command == "show":
         print(show(args.folder))
         return
-    facts = {name: value for name, value in vars(args).items() if name not in ("command", "folder")}
+    facts = {
+        "name": args.name,
+        "source": args.source,
+        "target": args.target,
+        "subwords": args.subwords,
+        "tokenizer": args.tokenizer,
+        "dash_splits": args.dash_splits,
+        "lowercased": args.lowercased,
+    }
     facts |= describe(args.folder, args.source, args.target)
     (args.folder / "corpus.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +16,20 @@ BATCH = 5_000
 """Lines that one process works on at a time: about a second of tokenisation."""
 
 Result = TypeVar("Result")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main(); what a user can do something about ends it with one line."""
+    try:
+        main()
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            sys.exit("a file became larger than this shell allows (ulimit -f)")
+        if error.errno == errno.ENOSPC:
+            sys.exit("no room is left on the disk")
+        sys.exit(str(error))
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def open_text(path: Path, mode: str = "r") -> TextIO:
@@ -64,10 +80,13 @@ def counted(work: Callable[[list[str]], Result], batch: list[str]) -> tuple[int,
     return len(batch), work(batch)
 
 
-def map_file(work: Callable[[list[str]], list[str]], source: Path, out: Path, workers: int) -> None:
-    """Write work(lines) of `source` to `out`, one line for each line."""
-    with open_text(out, "w") as file:
-        for size, lines in map_batches(work, source, workers):
-            if len(lines) != size:
-                raise ValueError(f"{source}: {size} lines became {len(lines)}")
-            file.writelines(f"{line}\n" for line in lines)
+def map_files(
+    work: Callable[[list[str]], list[str]], sources: list[Path], out: Path, workers: int
+) -> None:
+    """Write work(lines) of each file to a file of its name in `out`, one line for each line."""
+    for source in sources:
+        with open_text(out / source.name, "w") as file:
+            for size, lines in map_batches(work, source, workers):
+                if len(lines) != size:
+                    raise ValueError(f"{source}: {size} lines became {len(lines)}")
+                file.writelines(f"{line}\n" for line in lines)

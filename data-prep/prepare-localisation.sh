@@ -89,6 +89,8 @@ need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
 extra='pip install "shapeshifter-fairseq[recipes]"'
 need_module fairseq_cli "$extra"
 need_module sentencepiece "$extra"
+need_module joblib "$extra"
+need_module tqdm "$extra"
 need_module polib "$extra"
 
 work=${work:-$ROOT/data/localisation.$src-$tgt}
@@ -121,9 +123,9 @@ wheels_sum=$(cd -- "$wheels" && cksum ./*.whl)
 code_sum=$(cd -- "$HERE" && cat -- catalogs.py cleaning.py splits.py extract_pairs.py | cksum)
 text_stamp="pairs $src $tgt, code $code_sum
 $wheels_sum"
-subword_stamp="subwords $vocab_size, code $(cksum <"$HERE/subwords.py")
+subword_stamp="subwords $vocab_size, code $(cat -- "$HERE/lines.py" "$HERE/subwords.py" | cksum)
 $text_stamp"
-bin_stamp="joined dictionary
+bin_stamp="joined dictionary, code $(cksum <"$HERE/describe.py")
 $subword_stamp"
 
 extract() {
@@ -138,14 +140,8 @@ learn_subwords() {
 step "subwords" "$work/subwords" "$subword_stamp" "try another --vocab-size" learn_subwords
 
 encode() {
-  local split language
-  for split in train valid test; do
-    for language in "$src" "$tgt"; do
-      "$PYTHON" "$HERE/subwords.py" encode --workers "$workers" \
-        --model "$work/subwords/sentencepiece.bpe.model" \
-        "$work/text/$split.$language" "$1/$split.$language"
-    done
-  done
+  "$PYTHON" "$HERE/subwords.py" encode --model "$work/subwords/sentencepiece.bpe.model" \
+    --workers "$workers" --out "$1" "$work"/text/*."$src" "$work"/text/*."$tgt"
 }
 # The same stamp as the subwords: encoding has no options of its own.
 step "encode" "$work/encoded" "$subword_stamp" "remove $work/encoded and try again" encode
@@ -163,10 +159,9 @@ binarise() {
   for split in valid test; do
     for language in "$src" "$tgt"; do cp -- "$work/text/$split.$language" "$1/raw/"; done
   done
+  "$PYTHON" "$HERE/describe.py" write --name localisation --source "$src" --target "$tgt" \
+    --subwords sentencepiece "$1"
 }
 step "binarise" "$dest" "$bin_stamp" "try again with --workers 1" binarise
 
-count() { wc -l <"$1" | tr -d ' '; }
-# fairseq adds four symbols of its own (<s>, <pad>, </s>, <unk>) to the types listed in the file.
-say "$dest: $(count "$work/text/train.$src") train, $(count "$work/text/valid.$src") valid," \
-  "$(count "$work/text/test.$src") test sentences; dictionary of $(($(count "$dest/dict.$src.txt") + 4)) types"
+say "$("$PYTHON" "$HERE/describe.py" show "$dest")"

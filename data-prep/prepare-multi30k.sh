@@ -3,7 +3,7 @@
 set -euo pipefail
 unset CDPATH # with it, cd prints where it went
 
-dataset=multi30k pairs="en de,en fr,en cs,de en,fr en,cs en"
+dataset=multi30k pairs="en de,en fr,en cs,de en,fr en,cs en" vocab_size=10000
 # shellcheck source-path=SCRIPTDIR source=corpus.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/corpus.sh"
 
@@ -14,7 +14,7 @@ usage: prepare-multi30k.sh [SRC TGT] [options]
 Prepare Multi30k task 1: captions of pictures, English with German (default), French or Czech, 29,000
 to train, 1,014 to validate, 1,000 to test (test_2016_flickr). Punctuation is normalised, text
 tokenised as Moses does and lowercased, and cut by a joint byte-pair encoding of 10,000 merges; both
-languages share one dictionary. From github.com/multi30k/dataset, 1.3 MB.
+languages share one dictionary. From github.com/multi30k/dataset: 1.3 MB for German.
 
 $(help_on_options)
 
@@ -37,7 +37,7 @@ read_captions() {
   clean_pairs "$1" test --held-out "$(raw "test_2016_flickr.$src.gz")" "$(raw "test_2016_flickr.$tgt.gz")"
 }
 make_text read_captions
-tokenise_text --normalise --lowercase
-bpe_subwords 10000
-binarise_text --joined-dictionary
+tokenise_text '--normalise --lowercase'
+make_subwords bpe
+binarise_text joined
 report '29000 train, 1014 valid, 1000 test sentences; *'

@@ -1,28 +1,31 @@
-"""Learn joint BPE subwords with SentencePiece, or cut a text file into them."""
+"""Learn joint subwords with SentencePiece, or cut text files into them."""
 
 import argparse
 import io
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import sentencepiece
+from lines import map_files, open_text, run
 
 
-def read_lines(file: Path) -> list[str]:
-    """Read lines as fairseq does: splitlines() would also cut at rarer separators."""
-    return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+def read_lines(files: list[Path]) -> Iterator[str]:
+    for file in files:
+        with open_text(file) as lines:
+            yield from (line.rstrip("\n") for line in lines)
 
 
-def train(files: list[Path], model: Path, vocab_size: int, workers: int) -> None:
+def train(files: list[Path], model: Path, model_type: str, vocab_size: int, workers: int) -> None:
     """Learn one model for both languages, so that names and numbers share their pieces."""
-    lines = [line for file in files for line in read_lines(file)]
     # Given files, SentencePiece would write their paths on this machine into the model.
     trained = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
+            sentence_iterator=read_lines(files),
             model_writer=trained,
-            model_type="bpe",
+            model_type=model_type,
             vocab_size=vocab_size,
             # The characters are few and clean; an unknown one could never be translated.
             character_coverage=1.0,
@@ -37,11 +40,10 @@ def train(files: list[Path], model: Path, vocab_size: int, workers: int) -> None
     model.write_bytes(trained.getvalue())
 
 
-def encode(source: Path, out: Path, model: Path, workers: int) -> None:
-    """Write the pieces of each line, separated by spaces, as fairseq-preprocess reads them."""
+def pieces(lines: list[str], model: Path) -> list[str]:
+    """Write the pieces of each line separated by spaces, as fairseq-preprocess reads them."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    pieces = processor.encode(read_lines(source), out_type=str, num_threads=workers)
-    out.write_text("".join(" ".join(line) + "\n" for line in pieces), encoding="utf-8")
+    return [" ".join(line) for line in processor.encode(lines, out_type=str)]
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,23 +51,24 @@ def parse_args() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", type=Path, required=True, help="model file, *.model")
-    common.add_argument("--workers", type=int, default=1, help="threads (default 1)")
+    common.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     learn = commands.add_parser("train", parents=[common], help="learn a model from text files")
     learn.add_argument("--vocab-size", type=int, required=True, help="number of pieces")
+    learn.add_argument("--model-type", choices=("bpe", "unigram"), default="bpe")
     learn.add_argument("text", type=Path, nargs="+", help="one sentence per line")
-    cut = commands.add_parser("encode", parents=[common], help="cut a text file into pieces")
-    cut.add_argument("text", type=Path, help="one sentence per line")
-    cut.add_argument("out", type=Path, help="file to write")
+    cut = commands.add_parser("encode", parents=[common], help="cut text files into pieces")
+    cut.add_argument("--out", type=Path, required=True, help="folder for files of the same names")
+    cut.add_argument("text", type=Path, nargs="+", help="one sentence per line")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     if args.command == "train":
-        train(args.text, args.model, args.vocab_size, args.workers)
+        train(args.text, args.model, args.model_type, args.vocab_size, args.workers)
     else:
-        encode(args.text, args.out, args.model, args.workers)
+        map_files(partial(pieces, model=args.model), args.text, args.out, args.workers)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 import regex
-from lines import map_file
+from lines import map_files, run
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 # Romanian s and t with a cedilla are a misspelling of those with a comma below.
@@ -19,7 +18,12 @@ INVISIBLE = regex.compile(r"\p{C}")
 
 
 def tokenise(
-    lines: list[str], language: str, normalise: bool, dash_splits: bool, lowercase: bool
+    lines: list[str],
+    language: str,
+    normalise: bool,
+    apostrophes: bool,
+    dash_splits: bool,
+    lowercase: bool,
 ) -> list[str]:
     """Tokenise lines of one language; `dash_splits` writes long-term as long @-@ term."""
     normaliser, tokeniser = MosesPunctNormalizer(language), MosesTokenizer(language)
@@ -27,6 +31,8 @@ def tokenise(
     for line in lines:
         if normalise:
             line = INVISIBLE.sub(" ", normaliser.normalize(line))
+        if apostrophes:
+            line = line.replace("’", "'")
         if language == "ro":
             line = line.translate(ROMANIAN).translate(WITHOUT_DIACRITICS)
         line = tokeniser.tokenize(line, aggressive_dash_splits=dash_splits, return_str=True)
@@ -36,26 +42,25 @@ def tokenise(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--language", required=True, help="two letters: en, de, fr, cs, ro")
     parser.add_argument("--normalise", action="store_true", help="one spelling of punctuation")
+    parser.add_argument("--apostrophes", action="store_true", help="write ’ as '")
     parser.add_argument("--dash-splits", action="store_true", help="split words at hyphens")
     parser.add_argument("--lowercase", action="store_true")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("text", type=Path, help="one sentence per line")
-    parser.add_argument("out", type=Path, help="file to write")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tokenised files")
+    parser.add_argument("texts", type=Path, nargs="+", help="files that end in their language: .de")
     args = parser.parse_args()
-    work = partial(
-        tokenise,
-        language=args.language,
-        normalise=args.normalise,
-        dash_splits=args.dash_splits,
-        lowercase=args.lowercase,
-    )
-    map_file(work, args.text, args.out, args.workers)
+    for text in args.texts:
+        work = partial(
+            tokenise,
+            language=text.suffix[1:],
+            normalise=args.normalise,
+            apostrophes=args.apostrophes,
+            dash_splits=args.dash_splits,
+            lowercase=args.lowercase,
+        )
+        map_files(work, [text], args.out, args.workers)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    run(main)

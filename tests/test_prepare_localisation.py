@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -259,6 +260,11 @@ def test_corpus_is_ready_for_fairseq(corpus: Corpus) -> None:
         f"train.de-en.{language}.{kind}" for language in ("de", "en") for kind in ("bin", "idx")
     } <= names
     assert lines(corpus.dest / "dict.de.txt") == lines(corpus.dest / "dict.en.txt")
+    facts = json.loads((corpus.dest / "corpus.json").read_text())
+    types = len(lines(corpus.dest / "dict.de.txt")) + 4
+    assert (facts["name"], facts["tokenizer"]) == ("localisation", None)
+    assert (facts["subwords"], facts["types"]) == ("sentencepiece", {"de": types, "en": types})
+    assert facts["sentences"]["test"] == len(lines(corpus.dest / "raw" / "test.en"))
     for name in ("test.de", "valid.en"):
         assert lines(corpus.dest / "raw" / name) == lines(corpus.work / "text" / name)
     encoded = lines(corpus.work / "encoded" / "train.de")

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Prepare WMT'16 English-Romanian with Moses tokenisation and BPE; see --help.
+set -euo pipefail
+unset CDPATH # with it, cd prints where it went
+
+dataset=wmt16 pairs="en ro,ro en" vocab_size=40000
+# shellcheck source-path=SCRIPTDIR source=corpus.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/corpus.sh"
+# shellcheck source-path=SCRIPTDIR source=en-ro.sh
+. "$HERE/en-ro.sh"
+
+usage() {
+  cat <<HELP
+usage: prepare-wmt16.sh [SRC TGT] [options]
+
+Prepare WMT'16 English-Romanian after Sennrich et al. (2016): Europarl v8 and SETIMES2 for training,
+newsdev2016 (1,999 sentences) for validation, newstest2016 (1,999) for test. Punctuation and the
+spelling of Romanian are normalised, Romanian loses its diacritics, Moses tokenisation with split
+hyphens; training pairs of at most 80 tokens; a joint byte-pair encoding of 40,000 merges and one
+dictionary. Published sizes: about 610,000 training pairs, about 34,976 types.
+
+$(help_on_options)
+
+example:
+  bash data-prep/prepare-wmt16.sh en ro
+  fairseq-train data-bin/wmt16.en-ro --source-lang en --target-lang ro ...
+HELP
+}
+
+parse_options "$@"
+need_romanian
+fetch_raw
+make_text read_romanian
+tokenise_text '--normalise --dash-splits'
+# 9 is the ratio that Moses' clean-corpus-n takes unless told otherwise.
+filter_text filter --ratio 9 --max-length 80
+make_subwords bpe
+binarise_text joined
+report '6[01]???? train, 1999 valid, 1999 test sentences; dictionary of 3[45]??? types'
