@@ -64,8 +64,7 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
         "--no-scale-embedding --activation-fn gelu",
         "--factor-plan decoder.layers.0.*=2,encoder.layers.*.fc?=dense",
         "--layer-gain 1 --embed-gain 1",
-        "--eval-bleu --eval-bleu-print-samples --best-checkpoint-metric bleu "
-        "--maximize-best-checkpoint-metric",
+        "--eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
     ],
 )
 def test_trains_generates_and_resumes_with(options, corpus, tmp_path):
