@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ..errors import ShapeshifterError
 from .base import Factorization
 from .kronecker import Kronecker
+from .low_rank import LowRank
 
 FAMILIES: dict[str, type[Factorization]] = {
     "kronecker": Kronecker,
+    "low_rank": LowRank,
 }
 
-__all__ = ["FAMILIES", "Factorization", "Kronecker"]
+
+def family_named(name: str, options: Mapping[str, int] | None = None) -> type[Factorization]:
+    """Look a family up, and make sure that it has these options.
+
+    Raises:
+        ShapeshifterError: if there is no such family, or it has no such option.
+    """
+    if name not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise ShapeshifterError(f"there is no family {name!r}; known: {known}")
+    defaults = FAMILIES[name].options()
+    for option in options or ():
+        if option not in defaults:
+            known = ", ".join(f"{key} (default {value})" for key, value in defaults.items())
+            raise ShapeshifterError(f"{name} has no option {option!r}; known: {known or 'none'}")
+    return FAMILIES[name]
+
+
+__all__ = ["FAMILIES", "Factorization", "Kronecker", "LowRank", "family_named"]

@@ -69,7 +69,6 @@ class Kronecker(Factorization):
         n1, n2, m1, m2 = self.shape = balanced_shape(n, m)
         self.A = nn.Parameter(torch.empty(n1, m1, rank))  # shape: (n1, m1, r)
         self.B = nn.Parameter(torch.empty(rank, n2, m2))  # shape: (r, n2, m2)
-        self.register_buffer("scale", torch.ones(()))  # shape: ()
 
     @classmethod
     def max_rank(cls, n: int, m: int) -> int:
@@ -81,20 +80,8 @@ class Kronecker(Factorization):
         n1, n2, m1, m2 = balanced_shape(n, m)
         return rank * (n1 * m1 + n2 * m2)
 
-    @torch.no_grad()
-    def initialize_(self, std: float, gain: float) -> None:
-        # Independent factors of mean zero: Var(W) = scale^2 * r * Var(A) * Var(B).
-        # With steps of +-lr on A and B, Adam's first step moves an entry of W by a sum of 2r terms
-        # of size scale * lr * std(A), about lr * scale * sqrt(2 r) * std(A) in the mean square;
-        # putting std(A) = std(B) = (std / (scale * sqrt(r)))**0.5 in gives the scale for a gain.
-        scale = gain**2 / (2 * std * math.sqrt(self.rank))
-        # Rounded to 8 bits, so that it is the same number in fp32, fp16 and bf16.
-        self.scale.fill_(torch.tensor(scale).bfloat16().item())
-        factor_std = math.sqrt(std / (self.scale.item() * math.sqrt(self.rank)))
-        for factor, entries in ((self.A, (0, 1)), (self.B, (1, 2))):
-            factor.normal_()
-            # Each term gets its size exactly; at a low rank chance would make W too large or small.
-            factor.mul_(factor_std / factor.square().mean(entries, keepdim=True).sqrt())
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(self.A, (0, 1)), (self.B, (1, 2))]
 
     def _materialize(self) -> Tensor:
         n1, n2, m1, m2 = self.shape

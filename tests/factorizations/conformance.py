@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -26,6 +26,8 @@ from shapeshifter_fairseq.factorizations import FAMILIES, Factorization
 class FactorizationConformance(ABC):
     family: type[Factorization]
     shapes: list[tuple[int, int, int]]
+    options: dict[str, int] = {}
+    smallest = 1  # rows and columns that the options ask for
 
     @abstractmethod
     def reference(self, factors: Factorization) -> Tensor:
@@ -35,7 +37,7 @@ class FactorizationConformance(ABC):
         self, nmr: tuple[int, int, int], std: float = 0.05, zero_row: int | None = None
     ) -> Factorization:
         torch.manual_seed(0)
-        factors = self.family(*nmr, zero_row=zero_row).double()
+        factors = self.family(*nmr, zero_row=zero_row, **self.options).double()
         factors.initialize_(std, gain=2.0)
         return factors
 
@@ -47,10 +49,14 @@ class FactorizationConformance(ABC):
             factors.weight(), self.reference(factors), rtol=1e-12, atol=1e-14
         )
 
-    @given(st.integers(1, 60), st.integers(1, 60), st.data())
-    @settings(max_examples=50, deadline=None)
-    def test_weight_equals_the_formula_at_any_size(self, n, m, data):
-        rank = data.draw(st.integers(1, min(8, self.family.max_rank(n, m))))
+    @given(st.data())
+    # One test in several classes, which is what this class is for.
+    @settings(
+        max_examples=50, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
+    )
+    def test_weight_equals_the_formula_at_any_size(self, data):
+        n, m = (data.draw(st.integers(self.smallest, 60)) for _ in range(2))
+        rank = data.draw(st.integers(1, min(8, self.family.max_rank(n, m, **self.options))))
         factors = self.make((n, m, rank))
         assert factors.weight().shape == (n, m)
         torch.testing.assert_close(
@@ -77,14 +83,14 @@ class FactorizationConformance(ABC):
 
     def test_gain_does_not_change_the_spread(self):
         for gain in (0.5, 4.0):
-            factors = self.family(256, 128, 4)
+            factors = self.family(256, 128, 4, **self.options)
             factors.initialize_(0.03, gain)
             assert factors.weight().std().item() == pytest.approx(0.03, rel=0.05)
 
     def test_gain_is_the_first_step_of_adam_in_learning_rates(self):
         for gain in (0.5, 3.0):
             torch.manual_seed(1)
-            factors = self.family(512, 256, 16)
+            factors = self.family(512, 256, 16, **self.options)
             factors.initialize_(0.05, gain)
             before = factors.weight().detach()
             adam = torch.optim.Adam(factors.parameters(), lr=1e-5)
@@ -100,14 +106,14 @@ class FactorizationConformance(ABC):
 
     def test_parameter_count_is_what_is_stored(self, nmr):
         stored = sum(factor.numel() for factor in self.make(nmr).parameters())
-        assert self.family.parameter_count(*nmr) == stored
+        assert self.family.parameter_count(*nmr, **self.options) == stored
 
     def test_impossible_ranks_are_refused(self):
-        largest = self.family.max_rank(30, 20)
-        self.family(30, 20, largest)
+        largest = self.family.max_rank(30, 20, **self.options)
+        self.family(30, 20, largest, **self.options)
         for rank in (0, -1, largest + 1):
             with pytest.raises(ShapeshifterError, match=f"1 to {largest}"):
-                self.family(30, 20, rank)
+                self.family(30, 20, rank, **self.options)
 
     def test_is_registered(self):
         assert self.family in FAMILIES.values()
@@ -220,7 +226,9 @@ class FactorizationConformance(ABC):
     def test_another_vocabulary_size_does_not_load(self):
         # 38 and 39 rows are padded alike in some families: the factors have equal shapes
         with pytest.raises(RuntimeError, match="size"):
-            self.family(39, 12, 2).load_state_dict(self.family(38, 12, 2).state_dict())
+            self.family(39, 12, 2, **self.options).load_state_dict(
+                self.family(38, 12, 2, **self.options).state_dict()
+            )
 
 
 class _Calls(torch.nn.Module):
