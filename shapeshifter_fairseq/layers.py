@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .factorizations import FAMILIES, Factorization
+from .factorizations import Factorization, family_named
 
 # How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1. README,
 # "The step size", says how the two were chosen.
@@ -34,11 +34,12 @@ class FactorizedLinear(nn.Module):
         out_features: size of the last dimension of the output, n.
         bias: whether a bias is added (it stays an ordinary vector).
         rank: how many terms W is the sum of.
-        family: name of the factorization, a key of `FAMILIES`.
+        family: name of the factorization, a key of `factorizations.FAMILIES`.
         gain: step size of W under Adam, see `Factorization.initialize_`.
+        options: options of the family, for example ``blocks=4``.
 
     Raises:
-        ShapeshifterError: if the rank does not fit the shape.
+        ShapeshifterError: if there is no such family or option, or the shape does not allow it.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class FactorizedLinear(nn.Module):
         rank: int,
         family: str = "kronecker",
         gain: float = LAYER_GAIN,
+        **options: int,
     ) -> None:
         super().__init__()
+        make = family_named(family, options, for_linear=True)
         self._hold(
-            FAMILIES[family](out_features, in_features, rank),
+            make(out_features, in_features, rank, **options),
             nn.Parameter(torch.empty(out_features)) if bias else None,
         )
         self.reset_parameters(gain)
@@ -100,11 +103,12 @@ class FactorizedEmbedding(nn.Module):
         embedding_dim: width of an embedding, m.
         padding_idx: token whose embedding is zero and stays zero.
         rank: how many terms W is the sum of.
-        family: name of the factorization, a key of `FAMILIES`.
+        family: name of the factorization, a key of `factorizations.FAMILIES`.
         gain: step size of W under Adam, see `Factorization.initialize_`.
+        options: options of the family, for example ``blocks=4``.
 
     Raises:
-        ShapeshifterError: if the rank does not fit the shape.
+        ShapeshifterError: if there is no such family or option, or the shape does not allow it.
     """
 
     def __init__(
@@ -116,9 +120,11 @@ class FactorizedEmbedding(nn.Module):
         rank: int,
         family: str = "kronecker",
         gain: float = EMBED_GAIN,
+        **options: int,
     ) -> None:
         super().__init__()
-        self._hold(FAMILIES[family](num_embeddings, embedding_dim, rank, zero_row=padding_idx))
+        make = family_named(family, options)
+        self._hold(make(num_embeddings, embedding_dim, rank, zero_row=padding_idx, **options))
         self.reset_parameters(gain)
 
     @classmethod

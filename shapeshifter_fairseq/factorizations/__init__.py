@@ -15,11 +15,14 @@ FAMILIES: dict[str, type[Factorization]] = {
 }
 
 
-def family_named(name: str, options: Mapping[str, int] | None = None) -> type[Factorization]:
+def family_named(
+    name: str, options: Mapping[str, int] | None = None, for_linear: bool = False
+) -> type[Factorization]:
     """Look a family up, and make sure that it has these options.
 
     Raises:
-        ShapeshifterError: if there is no such family, or it has no such option.
+        ShapeshifterError: if there is no such family, or it has no such option, or it is wanted
+            for a linear layer and made for embeddings only.
     """
     if name not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
@@ -29,6 +32,11 @@ def family_named(name: str, options: Mapping[str, int] | None = None) -> type[Fa
         if option not in defaults:
             known = ", ".join(f"{key} (default {value})" for key, value in defaults.items())
             raise ShapeshifterError(f"{name} has no option {option!r}; known: {known or 'none'}")
+    if for_linear and not FAMILIES[name].for_linear:
+        others = ", ".join(sorted(key for key, family in FAMILIES.items() if family.for_linear))
+        raise ShapeshifterError(
+            f"{name} is for embeddings and what is tied to them; for a linear layer take {others}"
+        )
     return FAMILIES[name]
 
 
