@@ -6,12 +6,18 @@ from collections.abc import Mapping
 
 from ..errors import ShapeshifterError
 from .base import Factorization
+from .block_low_rank import BlockLowRank
 from .kronecker import Kronecker
 from .low_rank import LowRank
+from .monarch import Monarch
+from .phm import PHM
 
 FAMILIES: dict[str, type[Factorization]] = {
+    "block_low_rank": BlockLowRank,
     "kronecker": Kronecker,
     "low_rank": LowRank,
+    "monarch": Monarch,
+    "phm": PHM,
 }
 
 
@@ -40,4 +46,13 @@ def family_named(
     return FAMILIES[name]
 
 
-__all__ = ["FAMILIES", "Factorization", "Kronecker", "LowRank", "family_named"]
+__all__ = [
+    "FAMILIES",
+    "BlockLowRank",
+    "Factorization",
+    "Kronecker",
+    "LowRank",
+    "Monarch",
+    "PHM",
+    "family_named",
+]

@@ -66,9 +66,14 @@ class Kronecker(Factorization):
 
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
         super().__init__(n, m, rank, zero_row)
-        n1, n2, m1, m2 = self.shape = balanced_shape(n, m)
+        n1, n2, m1, m2 = self.shape = self.split(n, m, rank)
         self.A = nn.Parameter(torch.empty(n1, m1, rank))  # shape: (n1, m1, r)
         self.B = nn.Parameter(torch.empty(rank, n2, m2))  # shape: (r, n2, m2)
+
+    @classmethod
+    def split(cls, n: int, m: int, rank: int) -> KroneckerShape:
+        """The shapes of the two sides of each term."""
+        return balanced_shape(n, m)
 
     @classmethod
     def max_rank(cls, n: int, m: int) -> int:
@@ -77,7 +82,7 @@ class Kronecker(Factorization):
 
     @classmethod
     def parameter_count(cls, n: int, m: int, rank: int) -> int:
-        n1, n2, m1, m2 = balanced_shape(n, m)
+        n1, n2, m1, m2 = cls.split(n, m, rank)
         return rank * (n1 * m1 + n2 * m2)
 
     def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
