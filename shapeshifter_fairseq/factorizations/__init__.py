@@ -11,6 +11,8 @@ from .kronecker import Kronecker
 from .low_rank import LowRank
 from .monarch import Monarch
 from .phm import PHM
+from .tensor_train import TensorTrain
+from .word2ketxs import Word2KetXS
 
 FAMILIES: dict[str, type[Factorization]] = {
     "block_low_rank": BlockLowRank,
@@ -18,6 +20,8 @@ FAMILIES: dict[str, type[Factorization]] = {
     "low_rank": LowRank,
     "monarch": Monarch,
     "phm": PHM,
+    "tensor_train": TensorTrain,
+    "word2ketxs": Word2KetXS,
 }
 
 
@@ -54,5 +58,7 @@ __all__ = [
     "LowRank",
     "Monarch",
     "PHM",
+    "TensorTrain",
+    "Word2KetXS",
     "family_named",
 ]

@@ -131,6 +131,18 @@ class Factorization(nn.Module, ABC):
             # Each term gets its size exactly; at a low rank chance would make W too large or small.
             factor.mul_(factor_std / factor.square().mean(entries, keepdim=True).sqrt())
 
+    @torch.no_grad()
+    def _match_(self, std: float) -> None:
+        """Multiply the factors so that W has the given spread, as measured on some of its rows.
+
+        For products of many factors: the few entries that a factor has, and the cut to n rows and
+        m columns, leave the spread of W to chance.
+        """
+        some = torch.arange(self.n) if self.n <= 4096 else torch.randint(self.n, (4096,))
+        rows = self._rows(some.to(self.scale.device))
+        for factor, _ in self._factors():
+            factor.mul_((std / rows.square().mean().sqrt()) ** (1 / self.degree))
+
     # --- what layers use -------------------------------------------------------------------
 
     def weight(self) -> Tensor:
@@ -203,6 +215,14 @@ class Factorization(nn.Module, ABC):
         """The names of the family's options, with their defaults."""
         parameters = inspect.signature(cls).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def root(size: int, order: int) -> int:
+    """The smallest q with q**order >= size."""
+    q = max(1, round(size ** (1 / order)) - 1)  # the root in floating point may be off
+    while q**order < size:
+        q += 1
+    return q
 
 
 def require_between(low: int, high: int, n: int, m: int, **option: int) -> None:

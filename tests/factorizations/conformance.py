@@ -28,6 +28,7 @@ class FactorizationConformance(ABC):
     shapes: list[tuple[int, int, int]]
     options: dict[str, int] = {}
     smallest = 1  # rows and columns that the options ask for
+    tiny = (7, 5, 2)  # n, m, rank of a matrix whose gradients are checked number by number
 
     @abstractmethod
     def reference(self, factors: Factorization) -> Tensor:
@@ -121,7 +122,7 @@ class FactorizationConformance(ABC):
     # --- gradients -------------------------------------------------------------------------------
 
     def test_gradients_of_weight_and_rows(self):
-        factors = self.make((7, 5, 2), zero_row=2)
+        factors = self.make(self.tiny, zero_row=2)
         names = [name for name, _ in factors.named_parameters()]
         inputs = tuple(p.detach().requires_grad_() for p in factors.parameters())
         index = torch.tensor([[0, 3, 3], [6, 2, 1]])

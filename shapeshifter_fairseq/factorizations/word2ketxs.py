@@ -1,0 +1,77 @@
+"""word2ketXS: a whole table as a sum of tensor products of several small matrices."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from .base import Factorization, require_between, root
+from .tensor_products import sum_of_tensor_products
+
+
+class Word2KetXS(Factorization):
+    """W = scale^o * sum over k of  F_1k kron F_2k kron ... kron F_ok, cut to n rows and m columns
+    (dissertation, section 3.4, equation 3.4; Panahi et al., ICLR 2020).
+
+    F_jk is t x q with t^o >= n and q^o >= m, the smallest such whole numbers. With the digits
+    i1..io of row i to the base t and j1..jo of column j to the base q::
+
+        W[i, j] = scale^o * sum over k of  F[1, k, i1, j1] * ... * F[o, k, io, jo]
+
+    It stores r*o*q*t numbers. Any order o from 2 up will do; rows need one row of each F_jk.
+    """
+
+    scaled_factors = property(lambda self: self.order)
+
+    def __init__(
+        self, n: int, m: int, rank: int, zero_row: int | None = None, *, order: int = 2
+    ) -> None:
+        super().__init__(n, m, rank, zero_row, order=order)
+        self.order, self.t, self.q = order, root(n, order), root(m, order)
+        self.F = nn.Parameter(torch.empty(order, rank, self.t, self.q))  # shape: (o, r, t, q)
+
+    @classmethod
+    def max_rank(cls, n: int, m: int, *, order: int = 2) -> int:
+        require_between(2, max(2, (max(n, m) - 1).bit_length()), n, m, order=order)
+        # Any t x q block of W is one term with a single entry in all factors but the last.
+        return ceil(n / root(n, order)) * ceil(m / root(m, order))
+
+    @classmethod
+    def parameter_count(cls, n: int, m: int, rank: int, *, order: int = 2) -> int:
+        return rank * order * root(n, order) * root(m, order)
+
+    @property
+    def degree(self) -> int:
+        return self.order
+
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(self.F, (2, 3))]
+
+    def initialize_(self, std: float, gain: float) -> None:
+        super().initialize_(std, gain)
+        self._match_(std)
+
+    def _matrices(self) -> list[Tensor]:
+        """F_1..F_o, less the rows and columns of F_1 that are cut off.  # shapes: (r, t, q)"""
+        first, *others = self.F * self.scale
+        later = self.order - 1
+        return [first[:, : ceil(self.n / self.t**later), : ceil(self.m / self.q**later)], *others]
+
+    def _materialize(self) -> Tensor:
+        matrices = self._matrices()
+        shapes = [matrix.shape[1:] for matrix in matrices]
+        # As tensor products of vectors of t*q; then the digits of rows and of columns part.
+        whole = sum_of_tensor_products([matrix.flatten(1) for matrix in matrices])
+        whole = whole.view([size for shape in shapes for size in shape])
+        whole = whole.permute(*range(0, whole.dim(), 2), *range(1, whole.dim(), 2))
+        rows = self.t ** (self.order - 1) * shapes[0][0]
+        return whole.reshape(rows, -1)[: self.n, : self.m]
+
+    def _rows(self, index: Tensor) -> Tensor:
+        leaves = []
+        for later, matrix in zip(reversed(range(self.order)), self._matrices()):
+            digit = index // self.t**later % self.t
+            leaves.append(matrix.transpose(0, 1).index_select(0, digit))  # shape: (T, r, q)
+        return sum_of_tensor_products(leaves)[:, : self.m]
