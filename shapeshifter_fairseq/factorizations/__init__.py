@@ -12,6 +12,7 @@ from .low_rank import LowRank
 from .monarch import Monarch
 from .phm import PHM
 from .tensor_train import TensorTrain
+from .word2ket import Word2Ket
 from .word2ketxs import Word2KetXS
 
 FAMILIES: dict[str, type[Factorization]] = {
@@ -21,6 +22,7 @@ FAMILIES: dict[str, type[Factorization]] = {
     "monarch": Monarch,
     "phm": PHM,
     "tensor_train": TensorTrain,
+    "word2ket": Word2Ket,
     "word2ketxs": Word2KetXS,
 }
 
@@ -59,6 +61,7 @@ __all__ = [
     "Monarch",
     "PHM",
     "TensorTrain",
+    "Word2Ket",
     "Word2KetXS",
     "family_named",
 ]
