@@ -16,7 +16,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .factorizations import Factorization, family_named
 
@@ -88,7 +87,7 @@ class FactorizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # shape: (*, in_features) -> (*, out_features)
         # As one matrix: torch multiplies a batch of matrices with a weight that needs no gradient,
         # as the kept W is, one after the other, several times slower (seen in beam search).
-        y = F.linear(x.reshape(-1, self.in_features), self.weight, self.bias)
+        y = self.factors.linear(x.reshape(-1, self.in_features), self.bias)
         return y.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:

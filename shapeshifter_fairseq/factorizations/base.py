@@ -177,6 +177,33 @@ class Factorization(nn.Module, ABC):
             rows = rows.masked_fill((different == self.zero_row).unsqueeze(1), 0)
         return F.embedding(where, rows)
 
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x W^T + bias, with W or factor by factor, whichever takes fewer multiplications.
+
+        Args:
+            x: vectors.  # shape: (T, m)
+            bias: shape: (n,)
+
+        Returns:
+            Tensor, shape: (T, n)
+        """
+        vectors, kept = len(x), not (self.training or torch.is_grad_enabled())
+        with_w = self.n * self.m * (vectors + (0 if kept else self.rank))
+        if self._linear_cost(vectors) >= with_w:
+            return F.linear(x, self.weight(), bias)
+        y = self._linear(x)
+        if self.zero_row is not None:
+            y[:, self.zero_row] = 0
+        return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
+
+    def _linear_cost(self, vectors: int) -> float:
+        """How many multiplications `_linear` takes; by default W is always multiplied out."""
+        return math.inf
+
+    def _linear(self, x: Tensor) -> Tensor:
+        """x W^T factor by factor, for a family in which that can pay."""  # (T, m) -> (T, n)
+        raise NotImplementedError
+
     def _whole(self) -> Tensor:
         weight = self._materialize()
         if self.zero_row is not None:

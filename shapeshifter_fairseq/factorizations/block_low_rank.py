@@ -54,6 +54,17 @@ class BlockLowRank(Factorization):
         rows = torch.einsum("ti,tjr,ijrp->tjp", own, left, self.R * self.scale)
         return rows.flatten(1)[:, : self.m]
 
+    def _linear_cost(self, vectors: int) -> int:
+        return vectors * (self.L.numel() + self.R.numel())
+
+    def _linear(self, x: Tensor) -> Tensor:
+        b, columns = self.blocks, self.R.shape[3]
+        x = F.pad(x, (0, b * columns - self.m)).view(-1, b, columns)  # shape: (T, b, p)
+        inner = torch.einsum("tjp,ijrp->ijtr", x, self.R * self.scale)
+        y = torch.einsum("ijtr,ijor->iot", inner, self.L)
+        # As blocks with T columns, one in each row of the grid.
+        return self._whole_of(y.unsqueeze(1)).flatten(2).flatten(0, 1)[: self.n].T
+
     # --- where the rows of W lie in the blocks; all that a Monarch matrix has differently -------
 
     def _whole_of(self, blocks: Tensor) -> Tensor:  # (i, j, o, p) -> rows of W by columns of W

@@ -38,3 +38,9 @@ class LowRank(Factorization):
 
     def _rows(self, index: Tensor) -> Tensor:
         return self.U.index_select(0, index) @ (self.V * self.scale)
+
+    def _linear_cost(self, vectors: int) -> int:
+        return vectors * (self.U.numel() + self.V.numel())
+
+    def _linear(self, x: Tensor) -> Tensor:
+        return (x @ (self.V * self.scale).T) @ self.U.T

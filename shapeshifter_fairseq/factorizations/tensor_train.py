@@ -7,6 +7,7 @@ from math import ceil, prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .base import Factorization, require_between
 
@@ -78,6 +79,26 @@ class TensorTrain(Factorization):
             columns = left.shape[1] * core.shape[2]
             left = (left @ slices).reshape(len(index), columns, core.shape[3])
         return left.squeeze(2)[:, : self.m]
+
+    def _linear_cost(self, vectors: int) -> int:
+        cost, before, after = 0, prod(core.shape[2] for core, _ in self._factors()), 1
+        for core, _ in reversed(self._factors()):
+            before //= core.shape[2]
+            cost += vectors * before * core.numel() * after
+            after *= core.shape[1]
+        return cost
+
+    def _linear(self, x: Tensor) -> Tensor:
+        cores = [core * self.scale for core, _ in self._factors()]
+        before, after = prod(core.shape[2] for core in cores), 1
+        y = F.pad(x, (0, before - self.m))  # shape: (T, columns before, r_k, rows after)
+        for core in reversed(cores):
+            _, rows, columns, rank = core.shape
+            before //= columns
+            y = y.reshape(len(x), before, columns, rank, after)
+            y = torch.einsum("tbmra,qnmr->tbqna", y, core)
+            after *= rows
+        return y.reshape(len(x), after)[:, : self.n]
 
 
 def core_shapes(n: int, m: int, rank: int, cores: int) -> list[tuple[int, int, int, int]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .base import Factorization, require_between, root
 from .tensor_products import sum_of_tensor_products
@@ -55,9 +56,15 @@ class Word2KetXS(Factorization):
 
     def _matrices(self) -> list[Tensor]:
         """F_1..F_o, less the rows and columns of F_1 that are cut off.  # shapes: (r, t, q)"""
+        rows, columns = self._first
         first, *others = self.F * self.scale
+        return [first[:, :rows, :columns], *others]
+
+    @property
+    def _first(self) -> tuple[int, int]:
+        """How many rows and columns of F_1 are not cut off."""
         later = self.order - 1
-        return [first[:, : ceil(self.n / self.t**later), : ceil(self.m / self.q**later)], *others]
+        return ceil(self.n / self.t**later), ceil(self.m / self.q**later)
 
     def _materialize(self) -> Tensor:
         matrices = self._matrices()
@@ -75,3 +82,25 @@ class Word2KetXS(Factorization):
             digit = index // self.t**later % self.t
             leaves.append(matrix.transpose(0, 1).index_select(0, digit))  # shape: (T, r, q)
         return sum_of_tensor_products(leaves)[:, : self.m]
+
+    def _linear_cost(self, vectors: int) -> int:
+        sizes = [self._first, *[(self.t, self.q)] * (self.order - 1)]
+        cost, before, after = 0, prod(columns for _, columns in sizes), 1
+        for rows, columns in reversed(sizes):
+            before //= columns
+            cost += vectors * self.rank * before * columns * rows * after
+            after *= rows
+        return cost
+
+    def _linear(self, x: Tensor) -> Tensor:
+        matrices = self._matrices()
+        before, after = prod(matrix.shape[2] for matrix in matrices), 1
+        y = functional.pad(x, (0, before - self.m)).unsqueeze(1)
+        y = y.expand(-1, self.rank, -1)  # shape: (T, r, columns before, rows after)
+        for matrix in reversed(matrices):
+            _, rows, columns = matrix.shape
+            before //= columns
+            y = y.reshape(len(x), self.rank, before, columns, after)
+            y = torch.einsum("tkbqa,knq->tkbna", y, matrix)
+            after *= rows
+        return y.sum(1).reshape(len(x), after)[:, : self.n]

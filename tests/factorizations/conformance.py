@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 from abc import ABC, abstractmethod
 
@@ -18,6 +19,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import FAMILIES, Factorization
@@ -119,6 +121,35 @@ class FactorizationConformance(ABC):
     def test_is_registered(self):
         assert self.family in FAMILIES.values()
 
+    # --- products with vectors -------------------------------------------------------------------
+
+    @pytest.mark.parametrize("vectors", [0, 1, 6])
+    @pytest.mark.parametrize("cheaper", ["W", "factors"])
+    def test_products_with_vectors_both_ways(self, nmr, vectors, cheaper, monkeypatch):
+        if cheaper == "factors":
+            if self.family._linear is Factorization._linear:
+                pytest.skip("the family always multiplies W out")
+            monkeypatch.setattr(Factorization, "weight", None)
+        n, m, _ = nmr
+        factors = self.make(nmr, zero_row=n // 2)
+        monkeypatch.setattr(
+            self.family, "_linear_cost", lambda self, t: -1 if cheaper == "factors" else math.inf
+        )
+        x, bias = torch.randn(vectors, m).double(), torch.randn(n).double()
+        for b in (bias, None):
+            expected = torch.nn.functional.linear(x, factors._whole(), b)
+            torch.testing.assert_close(factors.linear(x, b), expected, rtol=1e-10, atol=1e-12)
+
+    def test_the_multiplications_are_counted_right(self, nmr):
+        factors = self.make(nmr)
+        if factors._linear_cost(5) == math.inf:
+            pytest.skip("the family always multiplies W out")
+        if nmr[0] * nmr[1] <= 16:
+            pytest.skip("torch makes no matrix product of a sum over one number")
+        with FlopCounterMode(display=False) as counter:
+            factors._linear(torch.randn(5, nmr[1]).double())
+        assert factors._linear_cost(5) * 2 == counter.get_total_flops()
+
     # --- gradients -------------------------------------------------------------------------------
 
     def test_gradients_of_weight_and_rows(self):
@@ -135,6 +166,9 @@ class FactorizationConformance(ABC):
             return function
 
         assert torch.autograd.gradcheck(call("weight"), inputs)
+        if self.family._linear is not Factorization._linear:
+            x = torch.randn(3, self.tiny[1]).double()
+            assert torch.autograd.gradcheck(call("_linear", x), inputs)
         assert torch.autograd.gradcheck(call("rows", index), inputs)
 
     def test_zero_row_is_zero_and_gets_no_gradient(self, nmr):
