@@ -76,8 +76,8 @@ def factorize(
         The same model.
 
     Raises:
-        ShapeshifterError: if a rule matches nothing or a rank does not fit its matrix. The model
-            is then as it was.
+        ShapeshifterError: if a rule matches nothing, or a rank, an option or the family does not
+            fit its matrix. The model is then as it was.
     """
     found = matrices(model)
     _check_every_rule_matches(plan, found)

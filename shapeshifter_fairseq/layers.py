@@ -5,6 +5,10 @@ The only change in a model is the constructor's name and a rank::
     nn.Linear(512, 1024)      ->  FactorizedLinear(512, 1024, rank=64)
     nn.Embedding(8848, 512)   ->  FactorizedEmbedding(8848, 512, rank=256)
 
+Another family than Kronecker products goes by its name, with options of its own::
+
+    FactorizedLinear(512, 1024, rank=16, family="monarch", blocks=8)
+
 To tie an output projection to an embedding, let both hold one `Factorization`::
 
     output.factors = embedding.factors

@@ -32,7 +32,8 @@ _UNSUPPORTED = {
 @register_model("shapeshifter_transformer")
 class ShapeshifterTransformerModel(TransformerModel):
     """fairseq's Transformer whose attention, feed-forward, embedding and output matrices are sums
-    of Kronecker products (Panahi et al., NeurIPS 2021; dissertation, chapter 4).
+    of Kronecker products (Panahi et al., NeurIPS 2021; dissertation, chapter 4), or factors of
+    another family.
 
     The ordinary model is built first and then factorized in place, so every option of fairseq's
     own Transformer means here what it means there.
