@@ -43,8 +43,9 @@ class Factorization(nn.Module, ABC):
     # Whether a linear layer may hold the family by itself (else: embeddings, and what is tied to
     # them).
     for_linear = True
-    # How many of the factors are multiplied by `scale`.
-    scaled_factors = 1
+    # Whether `scale` multiplies every factor, or one of them; in fp16 one number for a product of
+    # many would be out of range.
+    scale_each = False
 
     def __init__(
         self, n: int, m: int, rank: int, zero_row: int | None = None, **options: int
@@ -120,7 +121,7 @@ class Factorization(nn.Module, ABC):
         # size scale^p * lr * s^(d-1), in the mean square
         #     gain * lr = lr * scale^p * sqrt(d*P) * s^(d-1).
         # The quotient of the two gives s = sqrt(d) * std / gain, and then the first the scale.
-        d, p = self.degree, self.scaled_factors
+        d, p = self.degree, self.degree if self.scale_each else 1
         factor_std = math.sqrt(d) * std / gain
         scale = (std / (math.sqrt(self.terms) * factor_std**d)) ** (1 / p)
         # Rounded to 8 bits, so that it is the same number in fp32, fp16 and bf16.

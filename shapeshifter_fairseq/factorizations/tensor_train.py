@@ -25,7 +25,7 @@ class TensorTrain(Factorization):
     any matrix needs there.
     """
 
-    scaled_factors = property(lambda self: self.cores)
+    scale_each = True
 
     def __init__(
         self, n: int, m: int, rank: int, zero_row: int | None = None, *, cores: int = 3

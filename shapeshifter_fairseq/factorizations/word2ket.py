@@ -28,7 +28,7 @@ class Word2Ket(Factorization):
     """
 
     for_linear = False
-    scaled_factors = property(lambda self: self.order)
+    scale_each = True
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ class Word2KetXS(Factorization):
     It stores r*o*q*t numbers. Any order o from 2 up will do; rows need one row of each F_jk.
     """
 
-    scaled_factors = property(lambda self: self.order)
+    scale_each = True
 
     def __init__(
         self, n: int, m: int, rank: int, zero_row: int | None = None, *, order: int = 2
