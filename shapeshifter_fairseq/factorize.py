@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from .errors import ShapeshifterError
-from .factorizations import FAMILIES, Factorization
+from .factorizations import Factorization, family_named
 from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
 from .plan import Plan, Rule
 
@@ -76,8 +76,8 @@ def factorize(
         The same model.
 
     Raises:
-        ShapeshifterError: if a rule matches nothing or a rank does not fit its matrix. The model
-            is then as it was.
+        ShapeshifterError: if a rule matches nothing, or a rank, an option or the family does not
+            fit its matrix. The model is then as it was.
     """
     found = matrices(model)
     _check_every_rule_matches(plan, found)
@@ -141,9 +141,11 @@ def _factors_for(
 
 def _family_of(rule: Rule, matrix: Matrix) -> Factorization:
     assert rule.spec is not None
+    family, rank = rule.spec.family, rule.spec.rank
     n, m = matrix.weight.shape
     try:
-        return FAMILIES[rule.spec.family](n, m, rule.spec.rank, zero_row=matrix.zero_row)
+        make = family_named(family.name, family.options, for_linear=not matrix.is_embedding)
+        return make(n, m, rank, zero_row=matrix.zero_row, **family.options)
     except ShapeshifterError as error:
         raise ShapeshifterError(f"{rule.origin} ({next(iter(matrix.modules))}): {error}") from None
 

@@ -5,6 +5,10 @@ The only change in a model is the constructor's name and a rank::
     nn.Linear(512, 1024)      ->  FactorizedLinear(512, 1024, rank=64)
     nn.Embedding(8848, 512)   ->  FactorizedEmbedding(8848, 512, rank=256)
 
+Another family than Kronecker products goes by its name, with options of its own::
+
+    FactorizedLinear(512, 1024, rank=16, family="monarch", blocks=8)
+
 To tie an output projection to an embedding, let both hold one `Factorization`::
 
     output.factors = embedding.factors
@@ -16,9 +20,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .factorizations import FAMILIES, Factorization
+from .factorizations import Factorization, family_named
 
 # How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1. README,
 # "The step size", says how the two were chosen.
@@ -34,11 +37,12 @@ class FactorizedLinear(nn.Module):
         out_features: size of the last dimension of the output, n.
         bias: whether a bias is added (it stays an ordinary vector).
         rank: how many terms W is the sum of.
-        family: name of the factorization, a key of `FAMILIES`.
+        family: name of the factorization, a key of `factorizations.FAMILIES`.
         gain: step size of W under Adam, see `Factorization.initialize_`.
+        options: options of the family, for example ``blocks=4``.
 
     Raises:
-        ShapeshifterError: if the rank does not fit the shape.
+        ShapeshifterError: if there is no such family or option, or the shape does not allow it.
     """
 
     def __init__(
@@ -50,10 +54,12 @@ class FactorizedLinear(nn.Module):
         rank: int,
         family: str = "kronecker",
         gain: float = LAYER_GAIN,
+        **options: int,
     ) -> None:
         super().__init__()
+        make = family_named(family, options, for_linear=True)
         self._hold(
-            FAMILIES[family](out_features, in_features, rank),
+            make(out_features, in_features, rank, **options),
             nn.Parameter(torch.empty(out_features)) if bias else None,
         )
         self.reset_parameters(gain)
@@ -85,7 +91,7 @@ class FactorizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # shape: (*, in_features) -> (*, out_features)
         # As one matrix: torch multiplies a batch of matrices with a weight that needs no gradient,
         # as the kept W is, one after the other, several times slower (seen in beam search).
-        y = F.linear(x.reshape(-1, self.in_features), self.weight, self.bias)
+        y = self.factors.linear(x.reshape(-1, self.in_features), self.bias)
         return y.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
@@ -100,11 +106,12 @@ class FactorizedEmbedding(nn.Module):
         embedding_dim: width of an embedding, m.
         padding_idx: token whose embedding is zero and stays zero.
         rank: how many terms W is the sum of.
-        family: name of the factorization, a key of `FAMILIES`.
+        family: name of the factorization, a key of `factorizations.FAMILIES`.
         gain: step size of W under Adam, see `Factorization.initialize_`.
+        options: options of the family, for example ``blocks=4``.
 
     Raises:
-        ShapeshifterError: if the rank does not fit the shape.
+        ShapeshifterError: if there is no such family or option, or the shape does not allow it.
     """
 
     def __init__(
@@ -116,9 +123,11 @@ class FactorizedEmbedding(nn.Module):
         rank: int,
         family: str = "kronecker",
         gain: float = EMBED_GAIN,
+        **options: int,
     ) -> None:
         super().__init__()
-        self._hold(FAMILIES[family](num_embeddings, embedding_dim, rank, zero_row=padding_idx))
+        make = family_named(family, options)
+        self._hold(make(num_embeddings, embedding_dim, rank, zero_row=padding_idx, **options))
         self.reset_parameters(gain)
 
     @classmethod

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from .errors import ShapeshifterError
-from .factorizations import FAMILIES
+from .factorizations import family_named
 
 DENSE = "dense"
 _EXAMPLE = "decoder.layers.0.*=32,encoder.layers.*.fc?=dense"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of factorizations by its name, with those of its options that are not left alone."""
+
+    name: str = "kronecker"
+    options: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, origin: str) -> Family:
+        """Read ``FAMILY/option=value/option=value``.
+
+        Raises:
+            ShapeshifterError: if it does not parse, beginning with `origin`.
+        """
+        name, *options = (part.strip() for part in text.split("/"))
+        family = cls(name, _parse_options(options, origin))
+        family.check(origin)
+        return family
+
+    def check(self, origin: str) -> None:
+        try:
+            family_named(self.name, self.options)
+        except ShapeshifterError as error:
+            raise ShapeshifterError(f"{origin}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -18,7 +44,7 @@ class Spec:
     """What one matrix is replaced with."""
 
     rank: int
-    family: str = "kronecker"
+    family: Family = Family()
 
 
 @dataclass(frozen=True)
@@ -47,19 +73,23 @@ class Plan:
     rules: tuple[Rule, ...]
 
     @classmethod
-    def parse(cls, text: str, source: str = "plan") -> Plan:
+    def parse(cls, text: str, source: str = "plan", family: Family = Family()) -> Plan:
         """Read rules such as ``decoder.layers.0.*=32,encoder.layers.*.fc?=dense``.
 
         Rules are separated by commas, each ``PATTERN=RANK``, ``PATTERN=FAMILY:RANK`` or
         ``PATTERN=dense``; a pattern is a module's name with shell wildcards (``*``, ``?``, ``[]``).
+        Options of the family follow the rank: ``decoder.*=monarch:2/blocks=4``.
 
-        `source` says in errors where the text comes from (an option, a file).
+        `source` says in errors where the text comes from (an option, a file); `family` is that of
+        rules that name none.
 
         Raises:
             ShapeshifterError: if a rule does not parse.
         """
         rules = [rule.strip() for rule in text.split(",")]
-        return cls(tuple(_parse_rule(rule, f"{source}: rule {rule!r}") for rule in rules if rule))
+        return cls(
+            tuple(_parse_rule(rule, f"{source}: rule {rule!r}", family) for rule in rules if rule)
+        )
 
     def __add__(self, later: Plan) -> Plan:
         return Plan(self.rules + later.rules)
@@ -69,19 +99,31 @@ class Plan:
         return next((rule for rule in reversed(self.rules) if rule.matches(names)), None)
 
 
-def _parse_rule(text: str, origin: str) -> Rule:
+def _parse_rule(text: str, origin: str, default: Family) -> Rule:
     pattern, equals, value = (part.strip() for part in text.partition("="))
     if not (pattern and equals and value):
         raise ShapeshifterError(f"{origin} is not PATTERN=VALUE; an example: {_EXAMPLE}")
     if value == DENSE:
         return Rule(pattern, None, origin)
-    family, colon, rank = value.rpartition(":")
-    family = family if colon else Spec.family
-    if family not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise ShapeshifterError(f"{origin}: there is no family {family!r}; known: {known}")
+    head, *texts = (part.strip() for part in value.split("/"))
+    name, colon, rank = head.rpartition(":")
+    options = _parse_options(texts, origin)
+    family = Family(name, options) if colon else Family(default.name, default.options | options)
+    family.check(origin)
     if not rank.isdecimal():
         raise ShapeshifterError(
             f"{origin}: {rank!r} is neither a rank (a whole number) nor {DENSE!r}"
         )
     return Rule(pattern, Spec(int(rank), family), origin)
+
+
+def _parse_options(texts: Iterable[str], origin: str) -> dict[str, int]:
+    options = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value.isdecimal()):
+            raise ShapeshifterError(
+                f"{origin}: {text!r} is not OPTION=WHOLE NUMBER; an example: monarch:2/blocks=4"
+            )
+        options[name] = int(value)
+    return options

@@ -43,6 +43,36 @@ def factorized(plan: str = "*=4") -> Tagger:
     return factorize(Tagger(), Plan.parse(plan))
 
 
+EVERY_FAMILY = [
+    "*=kronecker:4",
+    "*=low_rank:4",
+    "*=block_low_rank:2/blocks=4",
+    "*=monarch:2/blocks=4",
+    "*=phm:4",
+    "*=tensor_train:4/cores=3",
+    "*=word2ketxs:4/order=3",
+    "*=4,embed=word2ket:2/order=3",
+    "*=4,embed=word2ket:2/order=4/norm=1",
+]
+
+
+@pytest.mark.parametrize("plan", EVERY_FAMILY)
+def test_every_family_learns_and_folds(plan):
+    model = factorized(plan)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(80):
+        loss = nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    with torch.no_grad():
+        expected = model.eval()(TOKENS)
+    torch.testing.assert_close(fold(model)(TOKENS), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_every_matrix_is_replaced_and_ties_are_kept():
     model = factorized()
     assert isinstance(model.embed, FactorizedEmbedding)
@@ -93,6 +123,8 @@ def test_a_rule_on_one_name_of_a_tied_matrix_reaches_the_whole():
         ("*=4,layer.0=2", "'layer.0=2' matches no matrix.*embed"),
         ("*=4,layers.0=1000", r"layers.0=1000' \(layers.0\): rank 1000 .* 32 x 32 .* 1 to"),
         ("*=0", "rank 0"),
+        ("layers.1=monarch:2/blocks=40", r"\(layers.1\): blocks=40 .* 32 x 32 .*: choose 1 to 32"),
+        ("layers.1=word2ket:1", r"\(layers.1\): word2ket is for embeddings .*, word2ketxs$"),
     ],
 )
 def test_an_error_names_the_rule_and_leaves_the_model_alone(plan, message):

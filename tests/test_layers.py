@@ -8,6 +8,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
+from shapeshifter_fairseq.factorizations import FAMILIES
+
+LINEAR_FAMILIES = sorted(name for name, family in FAMILIES.items() if family.for_linear)
+
+
+def family_layer(family: str, rank: int) -> FactorizedLinear:
+    """A layer whose rank is as high as it can be, but not above `rank`."""
+    rank = min(rank, FAMILIES[family].max_rank(64, 64))
+    return FactorizedLinear(64, 64, rank=rank, family=family)
 
 
 def test_linear_is_a_linear_layer_with_its_weight():
@@ -53,8 +62,48 @@ def test_impossible_ranks_are_refused(rank):
         FactorizedLinear(48, 80, rank=rank)
 
 
-def test_layers_run_under_autocast():
-    layer = FactorizedLinear(64, 64, rank=4)
+@pytest.mark.parametrize("rank, vectors", [(2, 3), (40, 2)])
+@pytest.mark.parametrize("family", LINEAR_FAMILIES)
+def test_linear_of_every_family(family, rank, vectors):
+    layer = family_layer(family, rank)
+    x = torch.randn(2, vectors, 64)
+    expected = F.linear(x, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.eval()(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_low_rank_layers_do_not_build_w(monkeypatch):
+    layer = FactorizedLinear(64, 64, rank=4, family="low_rank")
+    monkeypatch.setattr(layer.factors, "_materialize", None)
+    layer(torch.randn(100, 64)).sum().backward()
+    with torch.no_grad():
+        layer.eval()(torch.randn(100, 64))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"family": "kroneker"}, "no family 'kroneker'"),
+        ({"family": "monarch", "block": 3}, "no option 'block'; known: blocks"),
+        ({"biass": False}, "kronecker has no option 'biass'"),
+        ({"family": "word2ket"}, "word2ket is for embeddings"),
+    ],
+)
+def test_families_and_options_are_checked(options, message):
+    with pytest.raises(ShapeshifterError, match=message):
+        FactorizedLinear(48, 80, rank=2, **options)
+
+
+def test_embedding_of_word2ket():
+    layer = FactorizedEmbedding(50, 24, padding_idx=1, rank=3, family="word2ket", order=3)
+    tokens = torch.tensor([[4, 1, 1], [49, 0, 4]])
+    torch.testing.assert_close(layer(tokens), F.embedding(tokens, layer.weight))
+
+
+@pytest.mark.parametrize("family", LINEAR_FAMILIES)
+def test_layers_run_under_autocast(family):
+    layer = family_layer(family, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = layer(torch.randn(5, 64))
     assert y.dtype == torch.bfloat16
@@ -62,8 +111,9 @@ def test_layers_run_under_autocast():
     assert all(factor.grad.dtype == torch.float32 for factor in layer.factors.parameters())
 
 
-def test_layers_can_be_compiled():
-    layer = FactorizedLinear(32, 32, rank=2)
+@pytest.mark.parametrize("family", LINEAR_FAMILIES)
+def test_layers_can_be_compiled(family):
+    layer = family_layer(family, 2)
     compiled = torch.compile(layer, backend="eager")
-    x = torch.randn(4, 32)
+    x = torch.randn(4, 64)
     torch.testing.assert_close(compiled(x), layer(x))

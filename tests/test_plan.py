@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shapeshifter_fairseq import Plan, ShapeshifterError
-from shapeshifter_fairseq.plan import Spec
+from shapeshifter_fairseq.plan import Family, Spec
 
 
 def spec(text: str, *names: str):
@@ -14,10 +14,17 @@ def spec(text: str, *names: str):
 
 
 def test_reads_ranks_families_and_dense():
-    assert spec("a.*=32", "a.b") == Spec(32, "kronecker")
-    assert spec("*=kronecker:64", "a.b") == Spec(64, "kronecker")
+    assert spec("a.*=32", "a.b") == Spec(32, Family("kronecker"))
+    assert spec("*=low_rank:64", "a.b") == Spec(64, Family("low_rank"))
     assert spec("*=8, a.*=dense", "a.b") is None
     assert Plan.parse("").rules == ()
+
+
+def test_rules_without_a_family_get_the_default():
+    rules = Plan.parse("a=2,b=low_rank:3,c=dense", family=Family("kronecker")).rules
+    assert [rule.spec and rule.spec.family.name for rule in rules] == [
+        *("kronecker", "low_rank", None)
+    ]
 
 
 def test_the_last_matching_rule_wins():
@@ -49,6 +56,9 @@ def test_later_plans_come_after_earlier_ones():
         ("a=-3", "'-3' is neither a rank"),
         ("a=1.5", "neither a rank"),
         ("a=kroneker:3", "no family 'kroneker'; known: .*kronecker"),
+        ("a=kronecker:3/blocks=4", "kronecker has no option 'blocks'; known: none"),
+        ("a=kronecker:3/4", "'4' is not OPTION=WHOLE NUMBER"),
+        ("a=kronecker:3/blocks=-4", "'blocks=-4' is not OPTION=WHOLE NUMBER"),
         ("a=kronecker:", "neither a rank"),
     ],
 )

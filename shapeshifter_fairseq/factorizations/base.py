@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +17,13 @@ from ..errors import ShapeshifterError
 class Factorization(nn.Module, ABC):
     """A matrix W of n rows and m columns that is held as small factors.
 
-    A family is a subclass in a file of its own; it draws its factors (`initialize_`), multiplies
+    A family is a subclass in a file of its own; it names its factors (`_factors`), multiplies
     them out (`_materialize`) and looks rows up (`_rows`). This class adds what all of them need:
-    a row that is always zero (an embedding's padding token) and W reused at inference.
+    factors drawn for a wanted spread of W, a row that is always zero (an embedding's padding token)
+    and W reused at inference.
+
+    Besides the rank a family may have options: whole numbers, such as a count of blocks, which are
+    the keyword-only arguments of its constructor, each with a default.
 
     Several layers may hold the same `Factorization`; that is how an output projection is tied to
     an embedding.
@@ -26,22 +33,35 @@ class Factorization(nn.Module, ABC):
         m: columns of W (in_features, embedding width).
         rank: how many terms W is the sum of.
         zero_row: index of a row that is zero and gets no gradient, or None.
+        options: the family's options, passed on by its constructor.
 
     Raises:
-        ShapeshifterError: if the rank is below 1 or larger than the shape allows.
+        ShapeshifterError: if the rank is below 1 or larger than the shape allows, or an option
+            does not fit the shape.
     """
 
-    def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
+    # Whether a linear layer may hold the family by itself (else: embeddings, and what is tied to
+    # them).
+    for_linear = True
+    # Whether `scale` multiplies every factor, or one of them; in fp16 one number for a product of
+    # many would be out of range.
+    scale_each = False
+
+    def __init__(
+        self, n: int, m: int, rank: int, zero_row: int | None = None, **options: int
+    ) -> None:
         super().__init__()
-        largest = self.max_rank(n, m)
+        largest = self.max_rank(n, m, **options)
         if not 1 <= rank <= largest:
             raise ShapeshifterError(
                 f"rank {rank} does not fit a {n} x {m} matrix: choose 1 to {largest}"
             )
-        self.n, self.m, self.rank, self.zero_row = n, m, rank, zero_row
+        self.n, self.m, self.rank, self.zero_row, self.chosen = n, m, rank, zero_row, options
         # Holds nothing; its shape keeps a checkpoint of another size from loading where padding
         # happens to give the factors equal shapes (a vocabulary of a few tokens more, say).
         self.register_buffer("size", torch.empty(n, 0, m))
+        # W is a multiple of what the factors give; `initialize_` chooses it by the wanted gain.
+        self.register_buffer("scale", torch.ones(()))  # shape: ()
         # W at inference, and what it was built from. Plain attributes: they are in no state dict.
         self._cached: Tensor | None = None
         self._cached_versions: tuple[int, ...] = ()
@@ -51,7 +71,10 @@ class Factorization(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def max_rank(cls, n: int, m: int) -> int:
-        """The rank from which on the family represents every n by m matrix."""
+        """The largest rank: beyond it the family represents no further n by m matrix.
+
+        A family with options takes them as keyword-only arguments, here and in `parameter_count`.
+        """
 
     @classmethod
     @abstractmethod
@@ -59,14 +82,8 @@ class Factorization(nn.Module, ABC):
         """How many numbers the factors of an n by m matrix hold, in closed form."""
 
     @abstractmethod
-    def initialize_(self, std: float, gain: float) -> None:
-        """Draw the factors anew so that the entries of W have the given standard deviation.
-
-        Args:
-            std: wanted standard deviation of the entries of W; their mean is zero.
-            gain: how far Adam's first step moves an entry of W, in units of the learning rate. A
-                dense matrix has gain 1.
-        """
+    def _factors(self) -> Iterable[tuple[nn.Parameter, tuple[int, ...]]]:
+        """The factors, each with the dimensions that run over the entries of one term of W."""
 
     @abstractmethod
     def _materialize(self) -> Tensor:
@@ -75,6 +92,57 @@ class Factorization(nn.Module, ABC):
     @abstractmethod
     def _rows(self, index: Tensor) -> Tensor:
         """The rows of W at `index`, at a cost that does not depend on n."""  # (T,) -> (T, m)
+
+    # --- how factors are drawn ---------------------------------------------------------------
+
+    @property
+    def degree(self) -> int:
+        """How many numbers, one of each factor, are multiplied in a term of an entry of W."""
+        return 2
+
+    @property
+    def terms(self) -> int:
+        """How many such products an entry of W is the sum of."""
+        return self.rank
+
+    @torch.no_grad()
+    def initialize_(self, std: float, gain: float) -> None:
+        """Draw the factors anew so that the entries of W have the given standard deviation.
+
+        Args:
+            std: wanted standard deviation of the entries of W; their mean is zero.
+            gain: how far Adam's first step moves an entry of W, in units of the learning rate. A
+                dense matrix has gain 1.
+        """
+        # An entry of W is a sum of P terms, each the product of d numbers of independent factors
+        # of mean zero and standard deviation s, times scale^p (p of the factors are scaled):
+        #     std = scale^p * sqrt(P) * s^d.
+        # With steps of +-lr on all numbers, Adam's first step moves it by a sum of d*P terms of
+        # size scale^p * lr * s^(d-1), in the mean square
+        #     gain * lr = lr * scale^p * sqrt(d*P) * s^(d-1).
+        # The quotient of the two gives s = sqrt(d) * std / gain, and then the first the scale.
+        d, p = self.degree, self.degree if self.scale_each else 1
+        factor_std = math.sqrt(d) * std / gain
+        scale = (std / (math.sqrt(self.terms) * factor_std**d)) ** (1 / p)
+        # Rounded to 8 bits, so that it is the same number in fp32, fp16 and bf16.
+        self.scale.fill_(torch.tensor(scale).bfloat16().item())
+        factor_std = (std / (math.sqrt(self.terms) * self.scale.item() ** p)) ** (1 / d)
+        for factor, entries in self._factors():
+            factor.normal_()
+            # Each term gets its size exactly; at a low rank chance would make W too large or small.
+            factor.mul_(factor_std / factor.square().mean(entries, keepdim=True).sqrt())
+
+    @torch.no_grad()
+    def _match_(self, std: float) -> None:
+        """Multiply the factors so that W has the given spread, as measured on some of its rows.
+
+        For products of many factors: the few entries that a factor has, and the cut to n rows and
+        m columns, leave the spread of W to chance.
+        """
+        some = torch.arange(self.n) if self.n <= 4096 else torch.randint(self.n, (4096,))
+        rows = self._rows(some.to(self.scale.device))
+        for factor, _ in self._factors():
+            factor.mul_((std / rows.square().mean().sqrt()) ** (1 / self.degree))
 
     # --- what layers use -------------------------------------------------------------------
 
@@ -110,6 +178,33 @@ class Factorization(nn.Module, ABC):
             rows = rows.masked_fill((different == self.zero_row).unsqueeze(1), 0)
         return F.embedding(where, rows)
 
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x W^T + bias, with W or factor by factor, whichever takes fewer multiplications.
+
+        Args:
+            x: vectors.  # shape: (T, m)
+            bias: shape: (n,)
+
+        Returns:
+            Tensor, shape: (T, n)
+        """
+        vectors, kept = len(x), not (self.training or torch.is_grad_enabled())
+        with_w = self.n * self.m * (vectors + (0 if kept else self.rank))
+        if self._linear_cost(vectors) >= with_w:
+            return F.linear(x, self.weight(), bias)
+        y = self._linear(x)
+        if self.zero_row is not None:
+            y[:, self.zero_row] = 0
+        return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
+
+    def _linear_cost(self, vectors: int) -> float:
+        """How many multiplications `_linear` takes; by default W is always multiplied out."""
+        return math.inf
+
+    def _linear(self, x: Tensor) -> Tensor:
+        """x W^T factor by factor, for a family in which that can pay."""  # (T, m) -> (T, n)
+        raise NotImplementedError
+
     def _whole(self) -> Tensor:
         weight = self._materialize()
         if self.zero_row is not None:
@@ -138,4 +233,30 @@ class Factorization(nn.Module, ABC):
         return {**self.__dict__, "_cached": None}
 
     def extra_repr(self) -> str:
-        return f"{self.n}, {self.m}, rank={self.rank}"
+        options = "".join(f", {name}={value}" for name, value in self.chosen.items())
+        return f"{self.n}, {self.m}, rank={self.rank}{options}"
+
+    # --- options -----------------------------------------------------------------------------
+
+    @classmethod
+    def options(cls) -> dict[str, int]:
+        """The names of the family's options, with their defaults."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def root(size: int, order: int) -> int:
+    """The smallest q with q**order >= size."""
+    q = max(1, round(size ** (1 / order)) - 1)  # the root in floating point may be off
+    while q**order < size:
+        q += 1
+    return q
+
+
+def require_between(low: int, high: int, n: int, m: int, **option: int) -> None:
+    """Raise a `ShapeshifterError` unless the option of an n by m matrix lies in low..high."""
+    for name, value in option.items():
+        if not low <= value <= high:
+            raise ShapeshifterError(
+                f"{name}={value} does not fit a {n} x {m} matrix: choose {low} to {high}"
+            )

@@ -66,10 +66,14 @@ class Kronecker(Factorization):
 
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
         super().__init__(n, m, rank, zero_row)
-        n1, n2, m1, m2 = self.shape = balanced_shape(n, m)
+        n1, n2, m1, m2 = self.shape = self.split(n, m, rank)
         self.A = nn.Parameter(torch.empty(n1, m1, rank))  # shape: (n1, m1, r)
         self.B = nn.Parameter(torch.empty(rank, n2, m2))  # shape: (r, n2, m2)
-        self.register_buffer("scale", torch.ones(()))  # shape: ()
+
+    @classmethod
+    def split(cls, n: int, m: int, rank: int) -> KroneckerShape:
+        """The shapes of the two sides of each term."""
+        return balanced_shape(n, m)
 
     @classmethod
     def max_rank(cls, n: int, m: int) -> int:
@@ -78,23 +82,11 @@ class Kronecker(Factorization):
 
     @classmethod
     def parameter_count(cls, n: int, m: int, rank: int) -> int:
-        n1, n2, m1, m2 = balanced_shape(n, m)
+        n1, n2, m1, m2 = cls.split(n, m, rank)
         return rank * (n1 * m1 + n2 * m2)
 
-    @torch.no_grad()
-    def initialize_(self, std: float, gain: float) -> None:
-        # Independent factors of mean zero: Var(W) = scale^2 * r * Var(A) * Var(B).
-        # With steps of +-lr on A and B, Adam's first step moves an entry of W by a sum of 2r terms
-        # of size scale * lr * std(A), about lr * scale * sqrt(2 r) * std(A) in the mean square;
-        # putting std(A) = std(B) = (std / (scale * sqrt(r)))**0.5 in gives the scale for a gain.
-        scale = gain**2 / (2 * std * math.sqrt(self.rank))
-        # Rounded to 8 bits, so that it is the same number in fp32, fp16 and bf16.
-        self.scale.fill_(torch.tensor(scale).bfloat16().item())
-        factor_std = math.sqrt(std / (self.scale.item() * math.sqrt(self.rank)))
-        for factor, entries in ((self.A, (0, 1)), (self.B, (1, 2))):
-            factor.normal_()
-            # Each term gets its size exactly; at a low rank chance would make W too large or small.
-            factor.mul_(factor_std / factor.square().mean(entries, keepdim=True).sqrt())
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(self.A, (0, 1)), (self.B, (1, 2))]
 
     def _materialize(self) -> Tensor:
         n1, n2, m1, m2 = self.shape

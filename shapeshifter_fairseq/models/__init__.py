@@ -1,5 +1,6 @@
 """The fairseq models; fairseq imports this folder by itself when it is given `--user-dir`."""
 
+from . import comparisons  # noqa: F401  (registers its architectures)
 from ._checkpoints import allow_fairseq_checkpoints
 from ._errors import report_mistakes_in_one_line
 from .shapeshifter_transformer import ShapeshifterTransformerModel

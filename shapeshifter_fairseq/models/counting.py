@@ -64,7 +64,8 @@ def build_models(
     Arguments and errors are those of `count`.
     """
     if arch not in ARCH_MODEL_REGISTRY:
-        ours = sorted(name for name in ARCH_MODEL_REGISTRY if name.startswith("shapeshifter"))
+        models = ARCH_MODEL_REGISTRY.items()
+        ours = sorted(name for name, model in models if model is ShapeshifterTransformerModel)
         raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
     task = _task(source_vocab, target_vocab, joined)
     model = _build(arch, model_options, task)

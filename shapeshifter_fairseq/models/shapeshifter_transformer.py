@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerModel, base_architecture, transformer_iwslt_de_en
@@ -10,9 +10,10 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..errors import ShapeshifterError
+from ..factorizations import FAMILIES
 from ..factorize import factorize
 from ..layers import EMBED_GAIN, LAYER_GAIN
-from ..plan import Plan, Rule, Spec
+from ..plan import DENSE, Family, Plan, Rule, Spec
 
 # Options of fairseq's Transformer that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -31,7 +32,8 @@ _UNSUPPORTED = {
 @register_model("shapeshifter_transformer")
 class ShapeshifterTransformerModel(TransformerModel):
     """fairseq's Transformer whose attention, feed-forward, embedding and output matrices are sums
-    of Kronecker products (Panahi et al., NeurIPS 2021; dissertation, chapter 4).
+    of Kronecker products (Panahi et al., NeurIPS 2021; dissertation, chapter 4), or factors of
+    another family.
 
     The ordinary model is built first and then factorized in place, so every option of fairseq's
     own Transformer means here what it means there.
@@ -41,22 +43,29 @@ class ShapeshifterTransformerModel(TransformerModel):
     def add_args(cls, parser: ArgumentParser) -> None:
         super().add_args(parser)
         parser.add_argument(
+            "--factorization",
+            metavar="NAME",
+            help=f"family of the factors: {', '.join(sorted(FAMILIES))}; options of the family "
+            "follow its name, for example 'monarch/blocks=8'",
+        )
+        parser.add_argument(
             "--layer-rank",
-            type=int,
+            type=_rank,
             metavar="R",
-            help="rank of every attention projection and feed-forward matrix",
+            help="rank of every attention projection and feed-forward matrix, or 'dense'",
         )
         parser.add_argument(
             "--embed-rank",
-            type=int,
+            type=_rank,
             metavar="R",
-            help="rank of the embeddings and of the output projection, tied or not",
+            help="rank of the embeddings and of the output projection, tied or not, or 'dense'",
         )
         parser.add_argument(
             "--factor-plan",
             metavar="RULES",
-            help="rules that give single matrices another rank or leave them dense, for example "
-            "'decoder.layers.0.*=32,encoder.layers.*.fc?=dense'; the last matching rule wins",
+            help="rules that give single matrices another rank or family or leave them dense, for "
+            "example 'decoder.layers.0.*=32,decoder.*.fc?=monarch:2/blocks=4,encoder.*.fc?=dense'; "
+            "the last matching rule wins",
         )
         parser.add_argument(
             "--layer-gain",
@@ -95,16 +104,26 @@ def _plan_of(args: Namespace) -> Plan:
         gain = getattr(args, option[2:].replace("-", "_"))
         if gain <= 0:
             raise ShapeshifterError(f"{option} {gain}: a step size is a number above 0")
+    family = Family.parse(args.factorization, f"--factorization {args.factorization}")
+
+    def rule(pattern: str, option: str, rank: int | str) -> Rule:
+        spec = None if rank == DENSE else Spec(rank, family)
+        return Rule(pattern, spec, f"--factorization {args.factorization} {option} {rank}")
+
     defaults = Plan(
         (
-            Rule("*", Spec(args.layer_rank), f"--layer-rank {args.layer_rank}"),
-            *(
-                Rule(pattern, Spec(args.embed_rank), f"--embed-rank {args.embed_rank}")
-                for pattern in ("*.embed_tokens", "*.output_projection")
-            ),
+            rule("*", "--layer-rank", args.layer_rank),
+            rule("*.embed_tokens", "--embed-rank", args.embed_rank),
+            rule("*.output_projection", "--embed-rank", args.embed_rank),
         )
     )
-    return defaults + Plan.parse(args.factor_plan, source="--factor-plan")
+    return defaults + Plan.parse(args.factor_plan, "--factor-plan", family)
+
+
+def _rank(text: str) -> int | str:
+    if text != DENSE and not text.lstrip("-").isdecimal():
+        raise ArgumentTypeError(f"{text!r} is neither a whole number nor {DENSE!r}")
+    return text if text == DENSE else int(text)
 
 
 def _refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
@@ -135,15 +154,15 @@ def _why_it_does_not_load(
             with_what = "the dictionary and the --embed-rank" if table else "the --layer-rank"
             return (
                 f"the checkpoint is of another model: {name} is {tuple(state_dict[name].shape)} "
-                f"there and {tuple(tensor.shape)} here; use {with_what} (--arch, --factor-plan) "
-                "that it was trained with"
+                f"there and {tuple(tensor.shape)} here; use {with_what} (--arch, --factorization, "
+                "--factor-plan) that it was trained with"
             )
     missing = [name for name in ours if name not in state_dict]
     surplus = [name for name in state_dict if name not in ours]
     odd = f"it lacks {missing[0]}" if missing else f"it has {surplus[0]}, which this model lacks"
     return (
         f"the checkpoint is of another model: {odd} ({len(missing)} missing, {len(surplus)} "
-        "surplus); use the --arch and --factor-plan that it was trained with"
+        "surplus); use the --arch, --factorization and --factor-plan that it was trained with"
     )
 
 
@@ -154,6 +173,7 @@ def _why_it_does_not_load(
 @register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer")
 def shapeshifter_base(args: Namespace) -> None:
     """fairseq's base Transformer (6+6 blocks, 512 wide, 2048 FFN, 8 heads), nothing tied."""
+    args.factorization = getattr(args, "factorization", Family.name)
     args.layer_rank = getattr(args, "layer_rank", 64)
     args.embed_rank = getattr(args, "embed_rank", 256)
     args.factor_plan = getattr(args, "factor_plan", "")

@@ -40,6 +40,9 @@ def error_of_generating(data, checkpoint, *options) -> str:
         (["--embed-rank", "5000"], ["--embed-rank 5000", "embed_tokens", "1 to"]),
         (["--factor-plan", "decoder"], ["--factor-plan", "'decoder'", "PATTERN=VALUE"]),
         (["--factor-plan", "nothing.*=3"], ["--factor-plan", "'nothing.*=3'", "matches no matrix"]),
+        (["--factorization", "monrch"], ["--factorization monrch", "no family", "monarch"]),
+        (["--factorization", "monarch/blocks=99"], ["blocks=99", "embed_tokens", "1 to 32"]),
+        (["--factor-plan", "*.fc1=word2ket:1"], ["'*.fc1=word2ket:1'", "fc1", "word2ketxs"]),
         (["--layer-gain", "0"], ["--layer-gain 0", "above 0"]),
         (["--quant-noise-pq", "0.1"], ["--quant-noise-pq"]),
         (["--quant-noise-scalar", "0.1"], ["--quant-noise-scalar"]),
@@ -73,6 +76,7 @@ def test_two_dictionaries_for_shared_embeddings(two_dictionaries, tmp_path):
         (["--embed-rank", "3"], ["--embed-rank"]),
         (["--encoder-layers", "3"], ["--arch"]),
         (["--factor-plan", "*=dense"], ["--factor-plan"]),
+        (["--factorization", "low_rank"], ["--factorization"]),
         (["--encoder-embed-dim", "64", "--decoder-embed-dim", "64"], ["--arch"]),
     ],
 )

@@ -64,6 +64,13 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
         "--no-scale-embedding --activation-fn gelu",
         "--factor-plan decoder.layers.0.*=2,encoder.layers.*.fc?=dense",
         "--layer-gain 1 --embed-gain 1",
+        "--arch lowrank_transformer_tiny --layer-rank 4 --embed-rank 16",
+        "--arch phm_transformer_tiny --layer-rank 4 --embed-rank dense",
+        "--factorization block_low_rank/blocks=2",
+        "--factorization monarch/blocks=2",
+        "--factorization tensor_train",
+        "--factorization word2ketxs/order=3",
+        "--factor-plan *embed_tokens=word2ket:2/order=3/norm=1,encoder.*.fc?=low_rank:2",
         "--eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
     ],
 )

@@ -1,8 +1,9 @@
 """What every family must do; the test class of a family inherits all of it.
 
-class TestKronecker(FactorizationConformance):
-    family = Kronecker
+class TestMonarch(FactorizationConformance):
+    family = Monarch
     shapes = [(512, 512, 64), ...]        # n, m, rank
+    options = {"blocks": 3}               # if it has any; a class for each choice
     def reference(self, factors): ...     # W by independent code
 """
 
@@ -10,14 +11,16 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 from abc import ABC, abstractmethod
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import FAMILIES, Factorization
@@ -26,6 +29,9 @@ from shapeshifter_fairseq.factorizations import FAMILIES, Factorization
 class FactorizationConformance(ABC):
     family: type[Factorization]
     shapes: list[tuple[int, int, int]]
+    options: dict[str, int] = {}
+    smallest = 1  # rows and columns that the options ask for
+    tiny = (7, 5, 2)  # n, m, rank of a matrix whose gradients are checked number by number
 
     @abstractmethod
     def reference(self, factors: Factorization) -> Tensor:
@@ -35,7 +41,7 @@ class FactorizationConformance(ABC):
         self, nmr: tuple[int, int, int], std: float = 0.05, zero_row: int | None = None
     ) -> Factorization:
         torch.manual_seed(0)
-        factors = self.family(*nmr, zero_row=zero_row).double()
+        factors = self.family(*nmr, zero_row=zero_row, **self.options).double()
         factors.initialize_(std, gain=2.0)
         return factors
 
@@ -47,10 +53,14 @@ class FactorizationConformance(ABC):
             factors.weight(), self.reference(factors), rtol=1e-12, atol=1e-14
         )
 
-    @given(st.integers(1, 60), st.integers(1, 60), st.data())
-    @settings(max_examples=50, deadline=None)
-    def test_weight_equals_the_formula_at_any_size(self, n, m, data):
-        rank = data.draw(st.integers(1, min(8, self.family.max_rank(n, m))))
+    @given(st.data())
+    # One test in several classes, which is what this class is for.
+    @settings(
+        max_examples=50, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
+    )
+    def test_weight_equals_the_formula_at_any_size(self, data):
+        n, m = (data.draw(st.integers(self.smallest, 60)) for _ in range(2))
+        rank = data.draw(st.integers(1, min(8, self.family.max_rank(n, m, **self.options))))
         factors = self.make((n, m, rank))
         assert factors.weight().shape == (n, m)
         torch.testing.assert_close(
@@ -77,14 +87,14 @@ class FactorizationConformance(ABC):
 
     def test_gain_does_not_change_the_spread(self):
         for gain in (0.5, 4.0):
-            factors = self.family(256, 128, 4)
+            factors = self.family(256, 128, 4, **self.options)
             factors.initialize_(0.03, gain)
             assert factors.weight().std().item() == pytest.approx(0.03, rel=0.05)
 
     def test_gain_is_the_first_step_of_adam_in_learning_rates(self):
         for gain in (0.5, 3.0):
             torch.manual_seed(1)
-            factors = self.family(512, 256, 16)
+            factors = self.family(512, 256, 16, **self.options)
             factors.initialize_(0.05, gain)
             before = factors.weight().detach()
             adam = torch.optim.Adam(factors.parameters(), lr=1e-5)
@@ -100,22 +110,51 @@ class FactorizationConformance(ABC):
 
     def test_parameter_count_is_what_is_stored(self, nmr):
         stored = sum(factor.numel() for factor in self.make(nmr).parameters())
-        assert self.family.parameter_count(*nmr) == stored
+        assert self.family.parameter_count(*nmr, **self.options) == stored
 
     def test_impossible_ranks_are_refused(self):
-        largest = self.family.max_rank(30, 20)
-        self.family(30, 20, largest)
+        largest = self.family.max_rank(30, 20, **self.options)
+        self.family(30, 20, largest, **self.options)
         for rank in (0, -1, largest + 1):
             with pytest.raises(ShapeshifterError, match=f"1 to {largest}"):
-                self.family(30, 20, rank)
+                self.family(30, 20, rank, **self.options)
 
     def test_is_registered(self):
         assert self.family in FAMILIES.values()
 
+    # --- products with vectors -------------------------------------------------------------------
+
+    @pytest.mark.parametrize("vectors", [0, 1, 6])
+    @pytest.mark.parametrize("cheaper", ["W", "factors"])
+    def test_products_with_vectors_both_ways(self, nmr, vectors, cheaper, monkeypatch):
+        if cheaper == "factors":
+            if self.family._linear is Factorization._linear:
+                pytest.skip("the family always multiplies W out")
+            monkeypatch.setattr(Factorization, "weight", None)
+        n, m, _ = nmr
+        factors = self.make(nmr, zero_row=n // 2)
+        monkeypatch.setattr(
+            self.family, "_linear_cost", lambda self, t: -1 if cheaper == "factors" else math.inf
+        )
+        x, bias = torch.randn(vectors, m).double(), torch.randn(n).double()
+        for b in (bias, None):
+            expected = torch.nn.functional.linear(x, factors._whole(), b)
+            torch.testing.assert_close(factors.linear(x, b), expected, rtol=1e-10, atol=1e-12)
+
+    def test_the_multiplications_are_counted_right(self, nmr):
+        factors = self.make(nmr)
+        if factors._linear_cost(5) == math.inf:
+            pytest.skip("the family always multiplies W out")
+        if nmr[0] * nmr[1] <= 16:
+            pytest.skip("torch makes no matrix product of a sum over one number")
+        with FlopCounterMode(display=False) as counter:
+            factors._linear(torch.randn(5, nmr[1]).double())
+        assert factors._linear_cost(5) * 2 == counter.get_total_flops()
+
     # --- gradients -------------------------------------------------------------------------------
 
     def test_gradients_of_weight_and_rows(self):
-        factors = self.make((7, 5, 2), zero_row=2)
+        factors = self.make(self.tiny, zero_row=2)
         names = [name for name, _ in factors.named_parameters()]
         inputs = tuple(p.detach().requires_grad_() for p in factors.parameters())
         index = torch.tensor([[0, 3, 3], [6, 2, 1]])
@@ -128,6 +167,9 @@ class FactorizationConformance(ABC):
             return function
 
         assert torch.autograd.gradcheck(call("weight"), inputs)
+        if self.family._linear is not Factorization._linear:
+            x = torch.randn(3, self.tiny[1]).double()
+            assert torch.autograd.gradcheck(call("_linear", x), inputs)
         assert torch.autograd.gradcheck(call("rows", index), inputs)
 
     def test_zero_row_is_zero_and_gets_no_gradient(self, nmr):
@@ -149,14 +191,18 @@ class FactorizationConformance(ABC):
             optimizer.step()
         assert factors.weight()[row].abs().max() == 0
 
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision_stays_half_and_close(self, nmr, dtype):
+    @pytest.mark.parametrize(
+        "dtype, tolerance", [(torch.float32, 1e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)]
+    )
+    def test_lower_precision_stays_low_and_close(self, nmr, dtype, tolerance):
         factors = self.make(nmr)
-        exact = factors.weight()
-        half = factors.to(dtype).weight()
-        assert half.dtype == dtype
-        error = (half.double() - exact).norm() / exact.norm()
-        assert error < (2e-3 if dtype == torch.float16 else 2e-2)
+        index, x = torch.randint(nmr[0], (9,)), torch.randn(4, nmr[1])
+        exact = [factors.weight(), factors.rows(index), factors.linear(x.double())]
+        factors = factors.to(dtype)
+        found = [factors.weight(), factors.rows(index), factors.linear(x.to(dtype))]
+        for low, high in zip(found, exact):
+            assert low.dtype == dtype
+            assert (low.double() - high).norm() / high.norm() < tolerance
 
     # --- the copy of W that is kept at inference --------------------------------------------------
 
@@ -220,7 +266,9 @@ class FactorizationConformance(ABC):
     def test_another_vocabulary_size_does_not_load(self):
         # 38 and 39 rows are padded alike in some families: the factors have equal shapes
         with pytest.raises(RuntimeError, match="size"):
-            self.family(39, 12, 2).load_state_dict(self.family(38, 12, 2).state_dict())
+            self.family(39, 12, 2, **self.options).load_state_dict(
+                self.family(38, 12, 2, **self.options).state_dict()
+            )
 
 
 class _Calls(torch.nn.Module):

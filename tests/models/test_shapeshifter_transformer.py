@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
+from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.models.counting import build_models, count
 from shapeshifter_fairseq.models.shapeshifter_transformer import _refuse_what_cannot_work
 
@@ -58,6 +59,101 @@ def test_every_matrix_is_factorized(ties):
     tables = 2 if ties == "--share-all-embeddings" else 3  # embedding modules, and the output
     assert len(layers) == 6 * 6 + 6 * 10 + tables
     assert {layer.factors.rank for layer in layers} == {64, 256}
+
+
+# A sum over the layers by hand: 6 blocks of encoder and of decoder, 512 wide, FFN of 2048.
+BASE_SHAPES = [(512, 512)] * (6 * 4 + 6 * 8) + [(2048, 512), (512, 2048)] * 12
+
+
+@pytest.mark.parametrize(
+    "arch, of_a_matrix, embedding",
+    [
+        ("lowrank_transformer_wmt14", lambda n, m: 64 * (n + m), 256 * (1000 + 512)),
+        ("lowrank_transformer_wmt16", lambda n, m: 24 * (n + m), 256 * (1000 + 512)),
+        ("phm_transformer_wmt14", lambda n, m: 16**3 + n * m // 16, 1000 * 512),
+        ("phm_transformer_wmt16", lambda n, m: 16**3 + n * m // 16, 1000 * 512),
+    ],
+)
+def test_counts_of_the_comparisons(arch, of_a_matrix, embedding):
+    counts = count(arch, 1000, 1000, True, [])
+    assert counts["embedding"] == embedding
+    dense = count("shapeshifter_transformer_wmt14", 1000, 1000, True, [])["dense_total"]
+    assert counts["dense_total"] == dense
+    saved = sum(n * m - of_a_matrix(n, m) for n, m in BASE_SHAPES)
+    assert counts["encoder_decoder"] == dense - 1000 * 512 - saved
+
+
+def test_phm_is_of_the_size_that_the_dissertation_found():
+    """Table 4: 3.2 million beside the embeddings, in a Transformer without biases (T5)."""
+    counts = count("phm_transformer_wmt14", 1000, 1000, True, [])
+    assert counts["encoder_decoder"] / 1e6 == pytest.approx(3.2, rel=0.04)
+
+
+@pytest.mark.parametrize("family", ["lowrank", "phm"])
+@pytest.mark.parametrize("size", ["iwslt", "tiny"])
+def test_comparisons_have_the_sizes_of_shapeshifters(family, size):
+    ours = count(f"shapeshifter_transformer_{size}", 500, 500, True, [])
+    theirs = count(f"{family}_transformer_{size}", 500, 500, True, [])
+    assert theirs["dense_total"] == ours["dense_total"] > theirs["total"]
+
+
+def test_low_rank_tiny_has_shapeshifters_parameters():
+    ours, theirs = (
+        count(f"{name}_transformer_tiny", 4000, 4000, True, [])["total"]
+        for name in ("shapeshifter", "lowrank")
+    )
+    assert theirs == pytest.approx(ours, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "family, layer_rank, embed_rank",
+    [
+        ("low_rank", 8, 50),
+        ("block_low_rank", 2, 12),
+        ("monarch/blocks=2", 4, 24),
+        ("phm", 8, 8),
+        ("tensor_train/cores=2", 4, 30),
+        ("word2ketxs/order=3", 10, 100),
+    ],
+)
+def test_every_family_by_one_option(family, layer_rank, embed_rank):
+    ranks = ["--layer-rank", str(layer_rank), "--embed-rank", str(embed_rank)]
+    options = ["--factorization", family, *ranks]
+    _, model, _ = build_models("shapeshifter_transformer_tiny", 500, 500, True, options)
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, (FactorizedLinear, FactorizedEmbedding))
+    ]
+    name, _, chosen = family.partition("/")
+    assert {type(layer.factors) for layer in layers} == {FAMILIES[name]}
+    for option in filter(None, [chosen]):
+        key, value = option.split("=")
+        assert {layer.factors.chosen[key] for layer in layers} == {int(value)}
+    counts = count("shapeshifter_transformer_tiny", 500, 500, True, options)
+    assert counts["embedding"] == FAMILIES[name].parameter_count(
+        500, 128, embed_rank, **layers[0].factors.chosen
+    )
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--factorization monrch", "--factorization monrch: there is no family 'monrch'; known: "),
+        ("--factorization phm/blocks=2", "phm has no option 'blocks'; known: none"),
+        ("--factorization monarch/block=2", r"no option 'block'; known: blocks \(default 4\)"),
+        ("--factorization monarch/blocks=900", r"monarch/blocks=900 --embed.*blocks=900 .* 1 to"),
+        (
+            "--factorization word2ket --embed-rank 4",
+            r"--layer-rank \d+ .* word2ket is for embeddings",
+        ),
+        ("--factorization low_rank --embed-rank 600", "--embed-rank 600 .*choose 1 to 128"),
+    ],
+)
+def test_mistakes_about_families_are_explained(options, message):
+    with pytest.raises(ShapeshifterError, match=message) as error:
+        build_models("shapeshifter_transformer_tiny", 500, 500, True, options.split())
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_plan_reaches_single_matrices():

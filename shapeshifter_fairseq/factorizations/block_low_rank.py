@@ -1,0 +1,75 @@
+"""Block low-rank matrices: each of b x b blocks has a low-rank factorization of its own."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import Factorization, require_between
+
+
+class BlockLowRank(Factorization):
+    """W is a grid of b x b blocks, each of rank r (Gupta et al., section 2.2)::
+
+        W[i*o + k, j*p + l] = scale * sum over a of  L[i, j, k, a] * R[i, j, a, l]
+
+    with blocks of o = n/b rows and p = m/b columns; where b does not divide, they are rounded up
+    and rows and columns past n and m are cut off. It stores b*r*(n + m) numbers, and is `LowRank`
+    for b = 1. `scale` is explained in `Kronecker`.
+    """
+
+    def __init__(
+        self, n: int, m: int, rank: int, zero_row: int | None = None, *, blocks: int = 4
+    ) -> None:
+        super().__init__(n, m, rank, zero_row, blocks=blocks)
+        self.blocks = b = blocks
+        self.L = nn.Parameter(torch.empty(b, b, ceil(n / b), rank))  # shape: (b, b, o, r)
+        self.R = nn.Parameter(torch.empty(b, b, rank, ceil(m / b)))  # shape: (b, b, r, p)
+
+    @classmethod
+    def max_rank(cls, n: int, m: int, *, blocks: int = 4) -> int:
+        require_between(1, min(n, m), n, m, blocks=blocks)
+        return min(ceil(n / blocks), ceil(m / blocks))
+
+    @classmethod
+    def parameter_count(cls, n: int, m: int, rank: int, *, blocks: int = 4) -> int:
+        return blocks * blocks * rank * (ceil(n / blocks) + ceil(m / blocks))
+
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(self.L, (2,)), (self.R, (3,))]
+
+    def _materialize(self) -> Tensor:
+        blocks = self.L @ (self.R * self.scale)  # shape: (b, b, o, p)
+        return self._whole_of(blocks).flatten(2).flatten(0, 1)[: self.n, : self.m]
+
+    def _rows(self, index: Tensor) -> Tensor:
+        block, row = self._place_of(index)  # shapes: (T,), (T,)
+        left = self.L.transpose(1, 2)[block, row]  # shape: (T, b, r)
+        # R[block] would hold r*m numbers a row; a sum over all blocks, zero but for the row's own,
+        # holds b*b*r and is one matrix product.
+        own = F.one_hot(block, self.blocks).to(left)  # shape: (T, b)
+        rows = torch.einsum("ti,tjr,ijrp->tjp", own, left, self.R * self.scale)
+        return rows.flatten(1)[:, : self.m]
+
+    def _linear_cost(self, vectors: int) -> int:
+        return vectors * (self.L.numel() + self.R.numel())
+
+    def _linear(self, x: Tensor) -> Tensor:
+        b, columns = self.blocks, self.R.shape[3]
+        x = F.pad(x, (0, b * columns - self.m)).view(-1, b, columns)  # shape: (T, b, p)
+        inner = torch.einsum("tjp,ijrp->ijtr", x, self.R * self.scale)
+        y = torch.einsum("ijtr,ijor->iot", inner, self.L)
+        # As blocks with T columns, one in each row of the grid.
+        return self._whole_of(y.unsqueeze(1)).flatten(2).flatten(0, 1)[: self.n].T
+
+    # --- where the rows of W lie in the blocks; all that a Monarch matrix has differently -------
+
+    def _whole_of(self, blocks: Tensor) -> Tensor:  # (i, j, o, p) -> rows of W by columns of W
+        return blocks.transpose(1, 2)  # shape: (i, o, j, p)
+
+    def _place_of(self, row: Tensor) -> tuple[Tensor, Tensor]:  # row of W -> block row, row in it
+        rows = self.L.shape[2]
+        return row // rows, row % rows

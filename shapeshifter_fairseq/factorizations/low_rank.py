@@ -1,0 +1,46 @@
+"""The ordinary low-rank factorization, which the papers compare Shapeshifter with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .base import Factorization
+
+
+class LowRank(Factorization):
+    """W = scale * U V (dissertation, section 4.2 and table 8; Gupta et al., section 2.1)::
+
+        W[i, j] = scale * sum over k of  U[i, k] * V[k, j]
+
+    It stores r*(n + m) numbers. The rank of W is at most r, and a stack of such layers keeps to it;
+    that is what Kronecker products do without. `scale` is explained in `Kronecker`.
+    """
+
+    def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
+        super().__init__(n, m, rank, zero_row)
+        self.U = nn.Parameter(torch.empty(n, rank))  # shape: (n, r)
+        self.V = nn.Parameter(torch.empty(rank, m))  # shape: (r, m)
+
+    @classmethod
+    def max_rank(cls, n: int, m: int) -> int:
+        return min(n, m)
+
+    @classmethod
+    def parameter_count(cls, n: int, m: int, rank: int) -> int:
+        return rank * (n + m)
+
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(self.U, (0,)), (self.V, (1,))]
+
+    def _materialize(self) -> Tensor:
+        return self.U @ (self.V * self.scale)
+
+    def _rows(self, index: Tensor) -> Tensor:
+        return self.U.index_select(0, index) @ (self.V * self.scale)
+
+    def _linear_cost(self, vectors: int) -> int:
+        return vectors * (self.U.numel() + self.V.numel())
+
+    def _linear(self, x: Tensor) -> Tensor:
+        return (x @ (self.V * self.scale).T) @ self.U.T

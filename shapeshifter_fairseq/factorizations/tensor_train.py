@@ -1,0 +1,128 @@
+"""Tensor-train matrices: a chain of small cores, one for each digit of row and column."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import ceil, prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import Factorization, require_between
+
+
+class TensorTrain(Factorization):
+    """W = scale^d * G_1 G_2 ... G_d, cut to n rows and m columns (dissertation, section 4.1;
+    Oseledets 2011; Novikov et al. 2015, "Tensorizing neural networks").
+
+    A row i is written with the digits i1..id, i_k < n_k and n1*...*nd >= n, a column j likewise::
+
+        W[i, j] = scale^d * G_1[:, i1, j1, :] G_2[:, i2, j2, :] ... G_d[:, id, jd, :]
+
+    a product of a row of r_1 numbers, matrices of r_(k-1) x r_k and a column. It stores the sum
+    over k of r_(k-1)*n_k*m_k*r_k numbers. Every r_k is `rank`, but no more than a train that holds
+    any matrix needs there.
+    """
+
+    scale_each = True
+
+    def __init__(
+        self, n: int, m: int, rank: int, zero_row: int | None = None, *, cores: int = 3
+    ) -> None:
+        super().__init__(n, m, rank, zero_row, cores=cores)
+        self.cores = cores
+        for k, shape in enumerate(core_shapes(n, m, rank, cores)):
+            self.register_parameter(f"G{k + 1}", nn.Parameter(torch.empty(shape)))
+
+    @classmethod
+    def max_rank(cls, n: int, m: int, *, cores: int = 3) -> int:
+        require_between(2, max(2, (max(n, m) - 1).bit_length()), n, m, cores=cores)
+        return max(_needed_ranks(n, m, cores))
+
+    @classmethod
+    def parameter_count(cls, n: int, m: int, rank: int, *, cores: int = 3) -> int:
+        return sum(prod(shape) for shape in core_shapes(n, m, rank, cores))
+
+    @property
+    def degree(self) -> int:
+        return self.cores
+
+    @property
+    def terms(self) -> int:
+        return prod(core.shape[3] for core, _ in self._factors())
+
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(getattr(self, f"G{k + 1}"), (1, 2)) for k in range(self.cores)]
+
+    def initialize_(self, std: float, gain: float) -> None:
+        super().initialize_(std, gain)
+        self._match_(std)
+
+    def _materialize(self) -> Tensor:
+        left = self.scale.new_ones(1, 1, 1)  # shape: (rows so far, columns so far, r_k)
+        for core, _ in self._factors():
+            rows, columns, _ = left.shape
+            left = torch.einsum("nmr,rijs->nimjs", left, core * self.scale)
+            left = left.reshape(rows * core.shape[1], columns * core.shape[2], core.shape[3])
+        return left.squeeze(2)[: self.n, : self.m]
+
+    def _rows(self, index: Tensor) -> Tensor:
+        cores = [core * self.scale for core, _ in self._factors()]
+        left = self.scale.new_ones(len(index), 1, 1)  # shape: (T, columns so far, r_k)
+        later = prod(core.shape[1] for core in cores)
+        for core in cores:
+            later //= core.shape[1]
+            digit = index // later % core.shape[1]
+            # shape: (T, r_(k-1), m_k * r_k)
+            slices = core.transpose(0, 1).index_select(0, digit).flatten(2)
+            columns = left.shape[1] * core.shape[2]
+            left = (left @ slices).reshape(len(index), columns, core.shape[3])
+        return left.squeeze(2)[:, : self.m]
+
+    def _linear_cost(self, vectors: int) -> int:
+        cost, before, after = 0, prod(core.shape[2] for core, _ in self._factors()), 1
+        for core, _ in reversed(self._factors()):
+            before //= core.shape[2]
+            cost += vectors * before * core.numel() * after
+            after *= core.shape[1]
+        return cost
+
+    def _linear(self, x: Tensor) -> Tensor:
+        cores = [core * self.scale for core, _ in self._factors()]
+        before, after = prod(core.shape[2] for core in cores), 1
+        y = F.pad(x, (0, before - self.m))  # shape: (T, columns before, r_k, rows after)
+        for core in reversed(cores):
+            _, rows, columns, rank = core.shape
+            before //= columns
+            y = y.reshape(len(x), before, columns, rank, after)
+            y = torch.einsum("tbmra,qnmr->tbqna", y, core)
+            after *= rows
+        return y.reshape(len(x), after)[:, : self.n]
+
+
+def core_shapes(n: int, m: int, rank: int, cores: int) -> list[tuple[int, int, int, int]]:
+    """The shapes (r_(k-1), n_k, m_k, r_k) of the cores."""
+    ranks = [1, *(min(rank, needed) for needed in _needed_ranks(n, m, cores)), 1]
+    return list(zip(ranks, balanced_sizes(n, cores), balanced_sizes(m, cores), ranks[1:]))
+
+
+def _needed_ranks(n: int, m: int, cores: int) -> list[int]:
+    """The ranks r_1..r_(d-1) of a train that can hold any matrix."""
+    sizes = [a * b for a, b in zip(balanced_sizes(n, cores), balanced_sizes(m, cores))]
+    return [min(prod(sizes[:k]), prod(sizes[k:])) for k in range(1, cores)]
+
+
+@cache
+def balanced_sizes(size: int, parts: int) -> tuple[int, ...]:
+    """Whole numbers near each other whose product is `size`, or a little more if it has to be.
+
+    >>> balanced_sizes(512, 3), balanced_sizes(1009, 3)
+    ((8, 8, 8), (11, 10, 10))
+    """
+    if parts == 1:
+        return (size,)
+    root = size ** (1 / parts)
+    divisors = [d for d in range(1, size + 1) if size % d == 0 and root / 1.5 <= d <= root * 1.5]
+    first = min(divisors, key=lambda d: abs(d - root), default=ceil(root))
+    return (first, *balanced_sizes(ceil(size / first), parts - 1))

@@ -1,0 +1,137 @@
+"""word2ket: every row of a table by itself as a sum of tensor products of short vectors."""
+
+from __future__ import annotations
+
+import math
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ShapeshifterError
+from .base import Factorization, require_between, root
+from .tensor_products import sum_of_tensor_products, tensor_product
+
+
+class Word2Ket(Factorization):
+    """Row i of W is  scale^o * sum over k of  v_ik1 (x) v_ik2 (x) ... (x) v_iko, cut to m numbers
+    (dissertation, section 3.3, equation 3.3; Panahi et al., ICLR 2020).
+
+    The v_ikj have q numbers, the smallest q with q^o >= m. It stores n*r*o*q numbers. The products
+    are multiplied as a balanced tree. Every row has numbers of its own, so this is for embeddings
+    only; a layer's matrix has a chance with `Word2KetXS`.
+
+    With ``norm=1`` every product in the tree goes through a LayerNorm (one without weights of its
+    own), which keeps gradients from growing with the order (section 3.3.3)::
+
+        W[i] = spread * sum over k of  LN(LN(u_ik1 (x) u_ik2) (x) LN(u_ik3 (x) u_ik4)),  u = scale*v
+    """
+
+    for_linear = False
+    scale_each = True
+
+    def __init__(
+        self,
+        n: int,
+        m: int,
+        rank: int,
+        zero_row: int | None = None,
+        *,
+        order: int = 2,
+        norm: int = 0,
+    ) -> None:
+        super().__init__(n, m, rank, zero_row, order=order, norm=norm)
+        self.order, self.norm, self.q = order, norm, root(m, order)
+        self.v = nn.Parameter(torch.empty(n, rank, order, self.q))  # shape: (n, r, o, q)
+        if norm:
+            self.register_buffer("spread", torch.ones(()))  # shape: ()
+
+    @classmethod
+    def max_rank(cls, n: int, m: int, *, order: int = 2, norm: int = 0) -> int:
+        require_between(2, max(2, (m - 1).bit_length()), n, m, order=order)
+        require_between(0, 1, n, m, norm=norm)
+        # Any q neighbours in a row are one term with a single entry in all vectors but the last.
+        return ceil(m / root(m, order))
+
+    @classmethod
+    def parameter_count(cls, n: int, m: int, rank: int, *, order: int = 2, norm: int = 0) -> int:
+        return n * rank * order * root(m, order)
+
+    @property
+    def degree(self) -> int:
+        return self.order
+
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(self.v, (3,))]
+
+    def initialize_(self, std: float, gain: float) -> None:
+        if self.norm:
+            self._initialize_normed_(std, gain)
+        else:
+            super().initialize_(std, gain)
+            self._match_(std)
+
+    @torch.no_grad()
+    def _initialize_normed_(self, std: float, gain: float) -> None:
+        # A LayerNorm takes out the size of its input: only a vector's share across its own
+        # direction, 1 - 1/q of a random step, moves W. The step of +-lr on a vector of spread s is
+        # the fraction lr/s of it; each of o vectors moves a product by its fraction, so W by
+        #     gain * lr = std * sqrt(o * (1 - 1/q)) * lr / s,
+        # which gives s. The vectors are scaled to spread 1, far above LayerNorm's epsilon.
+        factor_std = math.sqrt(self.order * (1 - 1 / max(self.q, 2))) * std / gain
+        self.scale.fill_(torch.tensor(1 / factor_std).bfloat16().item())
+        self.v.normal_()
+        self.v.mul_(factor_std / self.v.square().mean(3, keepdim=True).sqrt())
+        # r products of mean square 1; rounded as `scale` is.
+        self.spread.fill_(torch.tensor(std / math.sqrt(self.rank)).bfloat16().item())
+
+    def _materialize(self) -> Tensor:
+        return self._products_of(self.v)
+
+    def _rows(self, index: Tensor) -> Tensor:
+        return self._products_of(self.v.index_select(0, index))
+
+    def _products_of(self, vectors: Tensor) -> Tensor:  # (T, r, o, q) -> (T, m)
+        leaves = (vectors * self.scale).unbind(2)
+        if self.norm:
+            return (tensor_product(leaves, norm=True).sum(1) * self.spread)[:, : self.m]
+        # The entries of the first vector that the cut to m leaves unused are not multiplied.
+        first = leaves[0][:, :, : ceil(self.m / self.q ** (self.order - 1))]
+        return sum_of_tensor_products([first, *leaves[1:]])[:, : self.m]
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products of rows of W, at a cost of r*r*o*q each: no row is built.
+
+        Of whole tensor products (m = q^o) it is the sum over k and l of the products over j of
+        <v_ikj, v_i'lj> (dissertation, section 3.3.3). Where m < q^o, the entries before m are
+        summed digit by digit: those that agree with m in the first digits and are below it in the
+        next are whole products of the vectors that follow.
+
+        Args:
+            left, right: indices of rows.  # shapes: (T,), (T,)
+
+        Returns:
+            Tensor, shape: (T,)
+
+        Raises:
+            ShapeshifterError: if the products go through a LayerNorm.
+        """
+        if self.norm:
+            raise ShapeshifterError(
+                "inner products without the embeddings need products without LayerNorm: norm=0"
+            )
+        v = (self.v.index_select(0, left) * self.scale).unbind(2)  # o of shape (T, r, q)
+        w = (self.v.index_select(0, right) * self.scale).unbind(2)
+        total, last = 0, self.m - 1  # sums over columns 0..last
+        agreed = v[0].new_ones(len(left), self.rank, self.rank)  # products over the first digits
+        for j in range(self.order):
+            digit = last // self.q ** (self.order - 1 - j) % self.q
+            below = v[j][:, :, :digit] @ w[j][:, :, :digit].transpose(1, 2)
+            for k in range(j + 1, self.order):
+                below = below * (v[k] @ w[k].transpose(1, 2))  # shape: (T, r, r)
+            total = total + agreed * below
+            agreed = agreed * v[j][:, :, digit].unsqueeze(2) * w[j][:, :, digit].unsqueeze(1)
+        products = (total + agreed).sum((1, 2))
+        if self.zero_row is not None:
+            products = products.masked_fill((left == self.zero_row) | (right == self.zero_row), 0)
+        return products

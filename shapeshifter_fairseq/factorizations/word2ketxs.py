@@ -1,0 +1,106 @@
+"""word2ketXS: a whole table as a sum of tensor products of several small matrices."""
+
+from __future__ import annotations
+
+from math import ceil, prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .base import Factorization, require_between, root
+from .tensor_products import sum_of_tensor_products
+
+
+class Word2KetXS(Factorization):
+    """W = scale^o * sum over k of  F_1k kron F_2k kron ... kron F_ok, cut to n rows and m columns
+    (dissertation, section 3.4, equation 3.4; Panahi et al., ICLR 2020).
+
+    F_jk is t x q with t^o >= n and q^o >= m, the smallest such whole numbers. With the digits
+    i1..io of row i to the base t and j1..jo of column j to the base q::
+
+        W[i, j] = scale^o * sum over k of  F[1, k, i1, j1] * ... * F[o, k, io, jo]
+
+    It stores r*o*q*t numbers. Any order o from 2 up will do; rows need one row of each F_jk.
+    """
+
+    scale_each = True
+
+    def __init__(
+        self, n: int, m: int, rank: int, zero_row: int | None = None, *, order: int = 2
+    ) -> None:
+        super().__init__(n, m, rank, zero_row, order=order)
+        self.order, self.t, self.q = order, root(n, order), root(m, order)
+        self.F = nn.Parameter(torch.empty(order, rank, self.t, self.q))  # shape: (o, r, t, q)
+
+    @classmethod
+    def max_rank(cls, n: int, m: int, *, order: int = 2) -> int:
+        require_between(2, max(2, (max(n, m) - 1).bit_length()), n, m, order=order)
+        # Any t x q block of W is one term with a single entry in all factors but the last.
+        return ceil(n / root(n, order)) * ceil(m / root(m, order))
+
+    @classmethod
+    def parameter_count(cls, n: int, m: int, rank: int, *, order: int = 2) -> int:
+        return rank * order * root(n, order) * root(m, order)
+
+    @property
+    def degree(self) -> int:
+        return self.order
+
+    def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
+        return [(self.F, (2, 3))]
+
+    def initialize_(self, std: float, gain: float) -> None:
+        super().initialize_(std, gain)
+        self._match_(std)
+
+    def _matrices(self) -> list[Tensor]:
+        """F_1..F_o, less the rows and columns of F_1 that are cut off.  # shapes: (r, t, q)"""
+        rows, columns = self._first
+        first, *others = self.F * self.scale
+        return [first[:, :rows, :columns], *others]
+
+    @property
+    def _first(self) -> tuple[int, int]:
+        """How many rows and columns of F_1 are not cut off."""
+        later = self.order - 1
+        return ceil(self.n / self.t**later), ceil(self.m / self.q**later)
+
+    def _materialize(self) -> Tensor:
+        matrices = self._matrices()
+        shapes = [matrix.shape[1:] for matrix in matrices]
+        # As tensor products of vectors of t*q; then the digits of rows and of columns part.
+        whole = sum_of_tensor_products([matrix.flatten(1) for matrix in matrices])
+        whole = whole.view([size for shape in shapes for size in shape])
+        whole = whole.permute(*range(0, whole.dim(), 2), *range(1, whole.dim(), 2))
+        rows = self.t ** (self.order - 1) * shapes[0][0]
+        return whole.reshape(rows, -1)[: self.n, : self.m]
+
+    def _rows(self, index: Tensor) -> Tensor:
+        leaves = []
+        for later, matrix in zip(reversed(range(self.order)), self._matrices()):
+            digit = index // self.t**later % self.t
+            leaves.append(matrix.transpose(0, 1).index_select(0, digit))  # shape: (T, r, q)
+        return sum_of_tensor_products(leaves)[:, : self.m]
+
+    def _linear_cost(self, vectors: int) -> int:
+        sizes = [self._first, *[(self.t, self.q)] * (self.order - 1)]
+        cost, before, after = 0, prod(columns for _, columns in sizes), 1
+        for rows, columns in reversed(sizes):
+            before //= columns
+            cost += vectors * self.rank * before * columns * rows * after
+            after *= rows
+        return cost
+
+    def _linear(self, x: Tensor) -> Tensor:
+        matrices = self._matrices()
+        before, after = prod(matrix.shape[2] for matrix in matrices), 1
+        y = functional.pad(x, (0, before - self.m)).unsqueeze(1)
+        y = y.expand(-1, self.rank, -1)  # shape: (T, r, columns before, rows after)
+        for matrix in reversed(matrices):
+            _, rows, columns = matrix.shape
+            before //= columns
+            y = y.reshape(len(x), self.rank, before, columns, after)
+            y = torch.einsum("tkbqa,knq->tkbna", y, matrix)
+            after *= rows
+        return y.sum(1).reshape(len(x), after)[:, : self.n]
