@@ -36,8 +36,8 @@ bash "$ROOT/data-prep/prepare-localisation.sh" de en
 # Few minutes of training want another setting than the papers': small batches, a higher rate that
 # falls to zero, no dropout. Chosen on the validation set, one setting for both models
 # (docs/results.md).
-updates=2000
-budget=(--max-update "$updates" --total-num-update "$updates" --max-tokens 2048
+updates=2800
+budget=(--max-update "$updates" --total-num-update "$updates" --max-tokens 1024
   --lr-scheduler polynomial_decay --lr 1.5e-3 --warmup-updates 400 --dropout 0 --weight-decay 0
   --no-epoch-checkpoints --save-interval-updates 400 --keep-interval-updates 1
   --validate-interval 1000 --validate-interval-updates 400 --num-workers 0)

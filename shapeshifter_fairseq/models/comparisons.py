@@ -25,7 +25,7 @@ _PRESETS = {
     "lowrank_transformer_iwslt": (shapeshifter_iwslt, "low_rank", 64, 256),
     "lowrank_transformer_wmt16": (shapeshifter_wmt16, "low_rank", 24, 256),
     "lowrank_transformer_wmt14": (shapeshifter_wmt14, "low_rank", 64, 256),
-    "lowrank_transformer_tiny": (shapeshifter_tiny, "low_rank", 10, 38),
+    "lowrank_transformer_tiny": (shapeshifter_tiny, "low_rank", 7, 52),
     # PHM leaves the embeddings as they are (section 4.4.1, tables 4 and 5).
     "phm_transformer_iwslt": (shapeshifter_iwslt, "phm", 16, DENSE),
     "phm_transformer_wmt16": (shapeshifter_wmt16, "phm", 16, DENSE),

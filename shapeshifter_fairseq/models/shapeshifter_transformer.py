@@ -206,13 +206,13 @@ def shapeshifter_wmt14(args: Namespace) -> None:
 
 @register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer_tiny")
 def shapeshifter_tiny(args: Namespace) -> None:
-    """For CPUs and small corpora: 4+4 blocks, 128 wide, one dictionary, all tied, ranks 10/110."""
+    """For CPUs and small corpora: 4+4 blocks, 128 wide, one dictionary, all tied, ranks 7/150."""
     args.encoder_layers = getattr(args, "encoder_layers", 4)
     args.decoder_layers = getattr(args, "decoder_layers", 4)
     args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 128)
     args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 256)
     args.encoder_attention_heads = getattr(args, "encoder_attention_heads", 4)
     args.decoder_attention_heads = getattr(args, "decoder_attention_heads", 4)
-    args.layer_rank = getattr(args, "layer_rank", 10)
-    args.embed_rank = getattr(args, "embed_rank", 110)
+    args.layer_rank = getattr(args, "layer_rank", 7)
+    args.embed_rank = getattr(args, "embed_rank", 150)
     shapeshifter_wmt14(args)
