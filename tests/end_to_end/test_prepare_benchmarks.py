@@ -21,7 +21,7 @@ import pytest
 from tests.data_prep import made_up
 from tests.data_prep.server import serving
 
-DATA_PREP = Path(__file__).resolve().parent.parent / "data-prep"
+DATA_PREP = Path(__file__).resolve().parents[2] / "data-prep"
 CAPTIONS = "raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
 
 
