@@ -46,6 +46,7 @@ arch=(--arch shapeshifter_transformer_tiny)
 # Side by side, each with half of the cores: such small batches gain little from a second core, so
 # this takes three quarters of the time of one training after the other.
 cores=$(nproc)
+export NPROC=1 # on a machine with several GPUs: each training takes one, and keeps its batch
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
 trainings=()
 # train LINE NAME [options]: in the background, its progress bar on that line of the screen.

@@ -20,6 +20,7 @@ import shapeshifter_fairseq  # noqa: F401
 
 # isort: split
 import torch
+from corpus import read_corpus
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from tabulate import tabulate
 
@@ -84,7 +85,10 @@ def examples(data: Path, folders: dict[str, Path], split: str = "test") -> list[
 
     Each folder holds the hypotheses.txt of recipes/evaluate.sh for that set.
     """
-    source, target = (_lines(data / "raw" / f"{split}.{side}") for side in _languages(data))
+    corpus = read_corpus(data)
+    source, target = (
+        _lines(data / "raw" / f"{split}.{corpus[side]}") for side in ("source", "target")
+    )
     hypotheses = {name: _lines(folder / "hypotheses.txt") for name, folder in folders.items()}
     by_length = sorted(range(len(source)), key=lambda i: abs(len(source[i].split()) - WORDS))
     middling = sorted(by_length[: max(EXAMPLES, len(source) // 10)])
@@ -94,11 +98,6 @@ def examples(data: Path, folders: dict[str, Path], split: str = "test") -> list[
         | {name: lines[i] for name, lines in hypotheses.items()}
         for i in chosen
     ]
-
-
-def _languages(data: Path) -> list[str]:
-    binarised = next(data.glob("test.*-*.*.idx"))
-    return binarised.name.split(".")[1].split("-")
 
 
 def _lines(path: Path) -> list[str]:
