@@ -71,6 +71,7 @@ if [ -z "${DRY_RUN-}" ]; then
   need_data "$data"
 fi
 find_devices
+if [ "$DEVICE" = cpu ]; then keep_memory; fi
 batch=(--max-tokens "$max_tokens")
 if [ -n "$tokens_per_update" ]; then
   share_batch "$tokens_per_update" "$max_tokens"
