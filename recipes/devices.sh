@@ -54,8 +54,11 @@ share_batch() {
 # keep_memory: let a training on a CPU reuse the memory of its large tensors, in large pages. glibc
 # otherwise gives it back to the system, which hands it out anew page by page: with a dictionary of
 # 10,000 types an update takes 1.4 times as long. Other C libraries do not look at the variable.
+# It sets `loading`, options of fairseq-train: a worker would hold the pages that it was forked with.
 keep_memory() {
   local name=glibc.malloc
+  # shellcheck disable=SC2034
+  loading=(--num-workers 0)
   export GLIBC_TUNABLES=${GLIBC_TUNABLES-$name.mmap_max=0:$name.trim_threshold=$((1 << 40)):$name.hugetlb=1}
 }
 

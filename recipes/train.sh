@@ -71,6 +71,7 @@ if [ -z "${DRY_RUN-}" ]; then
   need_data "$data"
 fi
 find_devices
+loading=()
 if [ "$DEVICE" = cpu ]; then keep_memory; fi
 batch=(--max-tokens "$max_tokens")
 if [ -n "$tokens_per_update" ]; then
@@ -123,7 +124,8 @@ launch "$PYTHON" -m fairseq_cli.train "$data" --user-dir "$USER_DIR" --save-dir 
   --lr 5e-4 --lr-scheduler inverse_sqrt --warmup-updates 15000 \
   --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --dropout 0.3 \
   "${batch[@]}" --seed 1 --update-epoch-batch-itr True --log-format json --log-interval 20 \
-  --tensorboard-logdir "$save/tensorboard" "${restore[@]}" "${options[@]}"
+  --tensorboard-logdir "$save/tensorboard" "${loading[@]}" "${restore[@]}" \
+  "${options[@]}"
 with_progress "$log" "train $(basename -- "$save")" "$updates" \
   '"num_updates": "(\d+)"' '"(loss|valid_loss)": "([0-9.]+)"' "${launched[@]}"
 if [ -z "${DRY_RUN-}" ] && [ -n "$main_node" ]; then printf '%s\n' "$call" >"$save/finished"; fi
