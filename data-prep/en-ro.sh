@@ -1,5 +1,4 @@
-# The raw files of English-Romanian, which two scripts prepare differently. Source it in place of
-# corpus.sh.
+# The raw files of English-Romanian, which two scripts prepare differently. Source it, not corpus.sh.
 # shellcheck shell=bash disable=SC2154  # corpus.sh sets src and tgt
 
 pairs="en ro,ro en"
