@@ -14,7 +14,6 @@ from tests.data_prep.scripts import DATA_PREP, part
 
 def test_other_language_pair_is_joined_over_english(tmp_path: Path) -> None:
     wheels = tmp_path / "the wheels"
-    wheels.mkdir()
     made_up_wheels.wheels(wheels)
     extract = [sys.executable, DATA_PREP / "extract_pairs.py", "--wheels", wheels]
     result = subprocess.run(

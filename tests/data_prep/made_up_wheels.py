@@ -119,6 +119,7 @@ def mo(text: str) -> bytes:
 
 def wheels(folder: Path) -> None:
     """Write three wheels for German-English; one has French too."""
+    folder.mkdir(parents=True, exist_ok=True)
     poison = po([("Poison from a .mo beside its .po", "Gift")])
     contents: dict[str, dict[str, str | bytes]] = {
         "shop": {
