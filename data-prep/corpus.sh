@@ -1,17 +1,21 @@
-# What the prepare-*.sh scripts of the benchmarks share: options, and the steps from raw files to a
-# binarised corpus. Source it, do not run it. A script sets
+# What the prepare-*.sh scripts share: options, and the steps from raw files to a binarised corpus.
+# Source it, do not run it. A script sets
 #   dataset           its name
 #   pairs             the language pairs it has, the default one first
 #   vocab_size        merges or pieces of its subwords
-# and calls parse_options, need_raw, then the steps in the order in which they are below.
+# and calls parse_options, need_raw, then the steps in the order in which they are below. One that
+# has no list of pairs defines choose_pair itself; one whose raw files are not on the web names its
+# known_options, and sets `stamp` to what it reads in place of calling need_raw and fetch_raw.
 # shellcheck shell=bash
 
-: "${dataset:?}" "${pairs:?}" "${vocab_size:?}"
+: "${dataset:?}" "${vocab_size:?}"
 HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(dirname -- "$HERE")
 PYTHON=${PYTHON:-python3}
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$HERE/common.sh"
+
+known_options=(--vocab-size --from --mirror --checksums --dest --work --workers)
 
 help_on_options() {
   cat <<HELP
@@ -36,6 +40,15 @@ the script from.
 HELP
 }
 
+# choose_pair [WORD...]: sets src and tgt from the arguments that are no options.
+choose_pair() {
+  local pair=${*:-${pairs%%,*}}
+  case ",$pairs," in
+    *",$pair,"*) read -r src tgt <<<"$pair" ;;
+    *) wrong_call "'$pair' is none of its language pairs SRC TGT: ${pairs//,/, }" ;;
+  esac
+}
+
 # parse_options "$@": sets src, tgt, from, work, dest, workers; makes and locks the work folder.
 parse_options() {
   local option words=() extra='pip install "shapeshifter-fairseq[recipes]"'
@@ -47,24 +60,20 @@ parse_options() {
         usage
         exit
         ;;
-      --vocab-size | --from | --mirror | --checksums | --dest | --work | --workers)
+      -*)
+        [[ " ${known_options[*]} " = *" $1 "* ]] || wrong_call "unknown option $1"
         [ $# -ge 2 ] && [ -n "$2" ] || wrong_call "$1 needs a value"
         option=${1#--}
         printf -v "${option//-/_}" '%s' "$2"
         shift 2
         ;;
-      -*) wrong_call "unknown option $1" ;;
       *)
         words+=("$1")
         shift
         ;;
     esac
   done
-  [ ${#words[@]} -gt 0 ] || read -ra words <<<"${pairs%%,*}"
-  case ",$pairs," in
-    *",${words[*]},"*) src=${words[0]} tgt=${words[1]} ;;
-    *) wrong_call "'${words[*]}' is none of its language pairs SRC TGT: ${pairs//,/, }" ;;
-  esac
+  choose_pair "${words[@]}"
   [[ $vocab_size =~ ^[1-9][0-9]*$ ]] || wrong_call "--vocab-size '$vocab_size' is no positive number"
   [[ $workers =~ ^[1-9][0-9]*$ ]] || wrong_call "--workers '$workers' is no positive number"
   [ -z "$from" ] || [ -d "$from" ] || die "there is no folder --from $from"
@@ -74,7 +83,7 @@ parse_options() {
   need_tool flock "install util-linux"
   need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
   local module
-  for module in fairseq_cli joblib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm; do
+  for module in fairseq_cli joblib polib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm; do
     need_module "$module" "$extra"
   done
 
@@ -87,7 +96,7 @@ parse_options() {
   mkdir -p -- "$(dirname -- "$dest")" 2>/dev/null || die "cannot make the folder above --dest $dest"
   LOG=$work/prepare.log
   # Held by every process of this run: a killed script may have left one that still writes.
-  exec 9>"$work/lock"
+  exec 9>>"$work/lock"
   flock --nonblock 9 || die "another run is still at work in $work; wait for it or stop it"
   urls=() facts=() tokenised=''
 }
@@ -174,7 +183,7 @@ clean_test_set() {
 make_text() {
   stamp="$dataset $src $tgt $(declare -f "$1") $(code_of archives.py clean.py markup.py)
 $stamp"
-  step "text" "$work/text" "$stamp" "see --help for --from" "$1"
+  step "text" "$work/text" "$stamp" "see --help for the languages and --from" "$1"
   text=$work/text
 }
 
@@ -228,37 +237,27 @@ $stamp"
 }
 
 learn() {
-  local files=("$plain/train.$src" "$plain/train.$tgt") options=(--workers "$workers")
-  if [ "$kind" = bpe ]; then
-    "$PYTHON" "$HERE/bpe.py" learn --codes "$1/$model" --merges "$vocab_size" "${options[@]}" "${files[@]}"
-  else
-    "$PYTHON" "$HERE/subwords.py" train --model "$1/$model" --model-type unigram \
-      --vocab-size "$vocab_size" "${options[@]}" "${files[@]}"
-  fi
+  "$PYTHON" "$HERE/subwords.py" learn --kind "$kind" --model "$1/$model" \
+    --vocab-size "$vocab_size" --workers "$workers" "$plain/train.$src" "$plain/train.$tgt"
 }
 
 encode() {
-  local options=(--workers "$workers" --out "$1" "$plain"/*."$src" "$plain"/*."$tgt")
-  if [ "$kind" = bpe ]; then
-    "$PYTHON" "$HERE/bpe.py" apply --codes "$work/subwords/$model" "${options[@]}"
-  else
-    "$PYTHON" "$HERE/subwords.py" encode --model "$work/subwords/$model" "${options[@]}"
-  fi
+  "$PYTHON" "$HERE/subwords.py" apply --kind "$kind" --model "$work/subwords/$model" \
+    --workers "$workers" --out "$1" "$plain"/*."$src" "$plain"/*."$tgt"
 }
 
-# make_subwords KIND: learn joint subwords and cut all text into them. KIND is bpe (subword-nmt) or
-# sentencepiece (unigram).
+# make_subwords KIND: learn joint subwords and cut all text into them; see subwords.py for the kinds.
 make_subwords() {
   local kind=$1 plain=${tokenised:-$text}
   # fairseq's from_pretrained finds the subword model by this name.
-  if [ "$kind" = bpe ]; then
+  if [ "$kind" = subword_nmt ]; then
     model=bpecodes
     facts+=(--subwords subword_nmt)
   else
     model=sentencepiece.bpe.model
     facts+=(--subwords sentencepiece)
   fi
-  stamp="$kind $vocab_size $(code_of lines.py bpe.py subwords.py)
+  stamp="$kind $vocab_size $(code_of lines.py subwords.py)
 $stamp"
   step "subwords" "$work/subwords" "$stamp" "try another --vocab-size" learn
   step "encode" "$work/encoded" "$stamp" "remove $work/encoded and try again" encode

@@ -1,5 +1,9 @@
-# The raw files of English-Romanian, which two scripts prepare differently. Source it after corpus.sh.
+# The raw files of English-Romanian, which two scripts prepare differently. Source it, not corpus.sh.
 # shellcheck shell=bash disable=SC2154  # corpus.sh sets src and tgt
+
+pairs="en ro,ro en"
+# shellcheck source-path=SCRIPTDIR source=corpus.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/corpus.sh"
 
 need_romanian() {
   need_raw https://data.statmt.org/wmt16/translation-task/training-parallel-ep-v8.tgz

@@ -40,6 +40,6 @@ read_headlines() {
   done
 }
 make_text read_headlines
-make_subwords bpe
+make_subwords subword_nmt
 binarise_text joined
 report '200000 train, *'

@@ -41,7 +41,7 @@ read_talks() {
 make_text read_talks
 tokenise_text --lowercase '--lowercase --apostrophes'
 filter_text split --ratio 1.5 --max-length 175 --every 23
-make_subwords bpe
+make_subwords subword_nmt
 binarise_text separate
 if [ "$src" = de ]; then
   report '160239 train, 7283 valid, 6750 test sentences; dictionaries of 8848 de and 6632 en types'

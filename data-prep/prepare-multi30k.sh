@@ -38,6 +38,6 @@ read_captions() {
 }
 make_text read_captions
 tokenise_text '--normalise --lowercase'
-make_subwords bpe
+make_subwords subword_nmt
 binarise_text joined
 report '29000 train, 1014 valid, 1000 test sentences; *'

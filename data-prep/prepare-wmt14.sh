@@ -64,7 +64,7 @@ read_news() {
 make_text read_news
 tokenise_text '--normalise --dash-splits' '--apostrophes --dash-splits'
 filter_text split --every "$every"
-make_subwords bpe
+make_subwords subword_nmt
 filter_encoded filter --ratio 1.5 --max-length 250 --valid
 binarise_text joined
 if [ "$foreign" = fr ]; then

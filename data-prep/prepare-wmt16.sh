@@ -3,11 +3,9 @@
 set -euo pipefail
 unset CDPATH # with it, cd prints where it went
 
-dataset=wmt16 pairs="en ro,ro en" vocab_size=40000
-# shellcheck source-path=SCRIPTDIR source=corpus.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/corpus.sh"
+dataset=wmt16 vocab_size=40000
 # shellcheck source-path=SCRIPTDIR source=en-ro.sh
-. "$HERE/en-ro.sh"
+. "$(dirname -- "${BASH_SOURCE[0]}")/en-ro.sh"
 
 usage() {
   cat <<HELP
@@ -34,6 +32,6 @@ make_text read_romanian
 tokenise_text '--normalise --dash-splits'
 # 9 is the ratio that Moses' clean-corpus-n takes unless told otherwise.
 filter_text filter --ratio 9 --max-length 80
-make_subwords bpe
+make_subwords subword_nmt
 binarise_text joined
 report '6[01]???? train, 1999 valid, 1999 test sentences; dictionary of 3[45]??? types'

@@ -3,11 +3,9 @@
 set -euo pipefail
 unset CDPATH # with it, cd prints where it went
 
-dataset=wmt18 pairs="en ro,ro en" vocab_size=32000
-# shellcheck source-path=SCRIPTDIR source=corpus.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/corpus.sh"
+dataset=wmt18 vocab_size=32000
 # shellcheck source-path=SCRIPTDIR source=en-ro.sh
-. "$HERE/en-ro.sh"
+. "$(dirname -- "${BASH_SOURCE[0]}")/en-ro.sh"
 
 usage() {
   cat <<HELP
@@ -32,6 +30,6 @@ parse_options "$@"
 need_romanian
 fetch_raw
 make_text read_romanian
-make_subwords sentencepiece
+make_subwords sentencepiece_unigram
 binarise_text joined
 report '61???? train, 1999 valid, 1999 test sentences; *'

@@ -1,189 +1,29 @@
-"""Run data-prep/prepare-localisation.sh on tiny wheels, offline, and test its parts."""
+"""Run data-prep/prepare-localisation.sh on tiny wheels, offline."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
-import polib
 import pytest
+from sentencepiece import SentencePieceProcessor
 
-DATA_PREP = Path(__file__).resolve().parent.parent / "data-prep"
-SCRIPT = DATA_PREP / "prepare-localisation.sh"
-
-VERBS = {"Open": "Öffne", "Close": "Schließe", "Delete": "Lösche", "Move": "Verschiebe"}
-NOUNS = {"page": "Seite", "list": "Liste", "folder": "Mappe", "file": "Datei", "row": "Zeile"}
-COLOURS = {"red": "rote", "green": "grüne", "new": "neue", "old": "alte", "large": "große"}
-MADE_UP = [
-    (f"{verb} the {colour} {noun}", f"{german_verb} die {german_colour} {german_noun}")
-    for verb, german_verb in VERBS.items()
-    for colour, german_colour in COLOURS.items()
-    for noun, german_noun in NOUNS.items()
-]
-
-HEADER = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=UTF-8\\n"\n\n'
-
-GOOD_AND_BAD_PO = (
-    HEADER
-    + r"""
-msgid "The stock\n   is empty."
-msgstr "Das Lager\nist\tleer."
-
-msgid "_Save %(name)s"
-msgstr "%(name)s s_peichern"
-
-msgid "%d bird"
-msgid_plural "%d birds"
-msgstr[0] "%d Vogel"
-msgstr[1] "%d Vögel"
-
-msgctxt "season"
-msgid "Spring is near"
-msgstr "Der Frühling ist nah"
-
-msgctxt "coil"
-msgid "Spring is near"
-msgstr "Die Feder ist nah"
-
-# A second copy, but for capitals.
-msgid "the stock is empty."
-msgstr "das Lager ist leer."
-
-#, fuzzy
-msgid "Poison fuzzy"
-msgstr "Gift unscharf"
-
-msgid "Poison untranslated"
-msgstr ""
-
-msgid "<b>Poison</b> markup"
-msgstr "<b>Gift</b> Auszeichnung"
-
-msgid "%(poison)s: {poison}"
-msgstr "{poison} / %(poison)s"
-
-msgid "Poison copy"
-msgstr "Poison copy"
-
-msgid "poison_identifier"
-msgstr "Gift ohne Englisch"
-
-msgid "12:30"
-msgstr "12.30"
-
-msgid "Poison ratio"
-msgstr "Gift, das viel länger ist als alles, was zwei englische Wörter je bedeuten könnten"
-
-#~ msgid "Poison obsolete"
-#~ msgstr "Gift veraltet"
-"""
-)
-# The good ones above: stock, save, bird, and spring with its two meanings.
-GOOD = 5
-
-PLONE_DE = (
-    HEADER
-    + r"""
-#. a note for translators
-#. Default: "Edit the \"front\" "
-#. "page now"
-#: plone/edit.pt:1
-msgid "label_edit_page"
-msgstr "Die \"Startseite\" jetzt bearbeiten"
-
-msgid "label_english_elsewhere"
-msgstr "Der Text steht im englischen Katalog"
-
-msgid "label_unknown"
-msgstr "Gift ohne Englisch"
-"""
-)
-PLONE_FR = (
-    HEADER
-    + r"""
-#. Default: "Edit the \"front\" page now"
-msgid "label_edit_page"
-msgstr "Modifier la page d'accueil"
-"""
-)
-PLONE_EN = HEADER + 'msgid "label_english_elsewhere"\nmsgstr "The text is in another catalog"\n'
-IN_PLONE = 2
-
-
-def po(pairs: list[tuple[str, str]]) -> str:
-    catalog = polib.POFile()
-    catalog.metadata = {"Content-Type": "text/plain; charset=UTF-8"}
-    catalog.extend(polib.POEntry(msgid=source, msgstr=target) for source, target in pairs)
-    return str(catalog)
-
-
-def mo(text: str) -> bytes:
-    return polib.pofile(text).to_binary()
+from tests.data_prep import made_up_wheels
+from tests.data_prep.made_up_wheels import GOOD, IN_PLONE, MADE_UP
+from tests.data_prep.scripts import Run, bare_python, lines, prepare, refused
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("the wheels")
-    poison = po([("Poison from a .mo beside its .po", "Gift")])
-    contents: dict[str, dict[str, str | bytes]] = {
-        "shop": {
-            "shop/locale/de/LC_MESSAGES/django.po": po(MADE_UP[:60]),
-            "shop/locale/de/LC_MESSAGES/django.mo": mo(poison),
-            "shop/locale/de_Informal/LC_MESSAGES/django.po": po([("Poison tu", "Gift du")]),
-            "shop/admin/locale/de-at/LC_MESSAGES/django.po": GOOD_AND_BAD_PO,
-            "shop/admin/locale/broken/de/LC_MESSAGES/django.po": "msgid Poison\n",
-        },
-        # Only compiled catalogs, as in Gramps, and a repetition of what shop has.
-        "tree": {
-            "tree-1.data/data/share/locale/de_DE/LC_MESSAGES/tree.mo": mo(po(MADE_UP[50:])),
-            "tree-1.data/data/share/locale/de_AT/LC_MESSAGES/tree.mo": mo(poison),
-        },
-        "plone": {
-            "plone/locales/de/LC_MESSAGES/plone.po": PLONE_DE,
-            "plone/locales/fr/LC_MESSAGES/plone.po": PLONE_FR,
-            "plone/locales/en/LC_MESSAGES/plone.po": PLONE_EN,
-        },
-    }
-    for name, entries in contents.items():
-        with zipfile.ZipFile(folder / f"{name}-1-py3-none-any.whl", "w") as wheel:
-            for entry, content in entries.items():
-                wheel.writestr(entry, content)
+    made_up_wheels.wheels(folder)
     return folder
 
 
-class Run(NamedTuple):
-    """A finished run of the script."""
-
-    status: int
-    out: list[str]
-    err: list[str]
-
-
 def run(arguments: list[str | Path], environment: dict[str, str] | None = None) -> Run:
-    done = subprocess.run(
-        ["bash", SCRIPT, *arguments],
-        env={**os.environ, "PYTHON": sys.executable, **(environment or {})},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout.splitlines(), done.stderr.splitlines())
-
-
-def refused(result: Run, status: int = 1) -> str:
-    """Check that a run failed with one line, and return the line."""
-    assert result.status == status
-    assert len(result.err) == 1, result.err
-    return result.err[0]
+    return prepare("localisation", *arguments, environment=environment)
 
 
 class Corpus(NamedTuple):
@@ -201,10 +41,6 @@ def corpus(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     work, dest = root / "the work", root / "data bin" / "de-en"
     arguments: list[str | Path] = ["de", "en", "--from", wheels, "--work", work, "--dest", dest]
     return Corpus(work, dest, arguments, run([*arguments, "--vocab-size", "120"]))
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
 
 
 def times(folder: Path) -> dict[Path, int]:
@@ -270,6 +106,10 @@ def test_corpus_is_ready_for_fairseq(corpus: Corpus) -> None:
     encoded = lines(corpus.work / "encoded" / "train.de")
     raw = lines(corpus.work / "text" / "train.de")
     assert [line.replace(" ", "").replace("▁", " ").strip() for line in encoded] == raw
+    # A byte-pair encoding: the score of a piece is its place among the merges.
+    model = SentencePieceProcessor(model_file=str(corpus.dest / "sentencepiece.bpe.model"))
+    scores = [model.get_score(piece) for piece in range(3, len(model))]
+    assert scores == [-place for place in range(len(scores))]
 
 
 def test_repeats_only_what_an_option_changes(corpus: Corpus) -> None:
@@ -320,6 +160,7 @@ def test_leaves_foreign_folders_alone(corpus: Corpus, tmp_path: Path) -> None:
         (["de", "en", "--vocab-size", "many"], 2, "--vocab-size 'many'"),
         (["de", "en", "--workers"], 2, "--workers needs a value"),
         (["de", "en", "--form", "x"], 2, "unknown option --form"),
+        (["de", "en", "--mirror", "x"], 2, "unknown option --mirror"),
         (["de", "en", "--from", "/no/such/folder"], 1, "--from /no/such/folder"),
     ],
 )
@@ -335,10 +176,7 @@ def test_help_teaches() -> None:
 
 def test_missing_python_and_module_are_one_line(tmp_path: Path) -> None:
     assert "set PYTHON" in refused(run(["de", "en"], {"PYTHON": "no-such-python"}))
-    bare = tmp_path / "bare python"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
-    bare.chmod(0o755)
-    message = refused(run(["de", "en"], {"PYTHON": str(bare)}))
+    message = refused(run(["de", "en"], {"PYTHON": bare_python(tmp_path)}))
     assert 'pip install "shapeshifter-fairseq[recipes]"' in message
 
 
@@ -367,89 +205,3 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
     assert "needs the network" in message
     assert "--from DIR" in message
     assert not (tmp_path / "localisation-wheels").exists()
-
-
-@pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Import a module of data-prep, which is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(DATA_PREP))
-    return importlib.import_module
-
-
-def test_other_language_pair_is_joined_over_english(wheels: Path, tmp_path: Path) -> None:
-    extract = [sys.executable, DATA_PREP / "extract_pairs.py", "--wheels", wheels]
-    result = subprocess.run(
-        [*extract, "--source", "fr", "--target", "de", "--out", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    # One pair is too few for three splits, and the script says so; it has counted it before.
-    assert "plone-1-py3-none-any.whl: 1 pairs" in result.stdout
-    assert result.returncode == 1
-
-
-@pytest.mark.parametrize(
-    ("tags", "language", "best"),
-    [
-        ({"de", "de_AT", "de_Informal"}, "de", "de"),
-        ({"de_AT", "de_DE"}, "de", "de_DE"),
-        ({"pt-br", "pt_PT"}, "pt", "pt_PT"),
-        ({"pt-br", "pt"}, "pt_BR", "pt-br"),
-        ({"de_Informal", "de-informal", "den"}, "de", None),
-        ({"sr_Latn", "sr@latin"}, "sr", None),
-        ({"zh_Hans_CN"}, "zh_Hans", "zh_Hans_CN"),
-        ({"es_419"}, "es", "es_419"),
-    ],
-)
-def test_best_tag(
-    parts: Callable[[str], ModuleType], tags: set[str], language: str, best: str | None
-) -> None:
-    assert parts("catalogs").best_tag(tags, language) == best
-
-
-@pytest.mark.parametrize(
-    ("raw", "plain"),
-    [
-        ("two\n  lines\u00a0here ", "two lines here"),
-        ("Ko\u0308ln &amp; Bonn", "Köln & Bonn"),
-        ("_File", "File"),
-        ("B_earbeiten", "Bearbeiten"),
-        ("Delete %(page_title)s", "Delete %(page_title)s"),
-        ("Rename the item called index_html or delete it", None),
-    ],
-)
-def test_clean(parts: Callable[[str], ModuleType], raw: str, plain: str | None) -> None:
-    assert parts("cleaning").clean(raw) == (raw if plain is None else plain)
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "fault"),
-    [
-        ("Seite %(n)s von %(m)s", "Page %(n)s of %(m)s", None),
-        ("Personen mit <Name>", "People with <name>", None),
-        ("Österreich", "At", None),
-        ("${name}: {x} / %s", "%s: {x} / ${name}", "no text"),
-        ("100 %", "100%", "no text"),
-        ("Eine <em>gute</em> Idee", "A good idea", "markup"),
-        ("OpenStack", "openstack", "copy"),
-        ("lang " * 101, "long " * 101, "too long"),
-        ("Nein", "No, and for the following reasons that we shall explain", "length ratio"),
-    ],
-)
-def test_fault(
-    parts: Callable[[str], ModuleType], source: str, target: str, fault: str | None
-) -> None:
-    assert parts("cleaning").fault(source, target) == fault
-
-
-def test_splits_depend_on_the_words_alone(parts: Callable[[str], ModuleType]) -> None:
-    splits = parts("splits")
-    sentences = [f"Sentence number {number}" for number in range(2000)]
-    chosen = [splits.split_of(sentence) for sentence in sentences]
-    assert chosen == [splits.split_of(f" {sentence.upper()}: ") for sentence in sentences]
-    shares = [chosen.count(split) / len(chosen) for split in ("train", "valid", "test")]
-    assert shares == pytest.approx([0.94, 0.03, 0.03], abs=0.01)
-
-    pairs = [(sentence, sentence) for sentence in sentences]
-    assert splits.shuffled(pairs) == splits.shuffled(pairs[::-1]) != pairs

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data_prep import made_up
+from tests.data_prep.scripts import DATA_PREP, part
 from tests.data_prep.server import serving
 
-DATA_PREP = Path(__file__).resolve().parent.parent / "data-prep"
 PAIR = ("de", "en")
-
-
-@pytest.fixture
-def part(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Import a module of data-prep, which is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(DATA_PREP))
-    return importlib.import_module
 
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -36,7 +26,7 @@ def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:"])
-def test_reads_members_of_archives(part, tmp_path: Path, mode: str) -> None:
+def test_reads_members_of_archives(tmp_path: Path, mode: str) -> None:
     read_lines = part("archives").read_lines
     made_up.tar(tmp_path / "x.tgz", {"./a/b.en": b"one\ntwo\n", "a/c.en": b"three\n"}, mode)
     assert list(read_lines(f"{tmp_path}/x.tgz::a/b.en")) == [b"one\n", b"two\n"]
@@ -45,7 +35,7 @@ def test_reads_members_of_archives(part, tmp_path: Path, mode: str) -> None:
         list(read_lines(f"{tmp_path}/x.tgz::a/d.en"))
 
 
-def test_cut_archives_are_errors(part, tmp_path: Path) -> None:
+def test_cut_archives_are_errors(tmp_path: Path) -> None:
     read_lines = part("archives").read_lines
     many = made_up.text([str(number**9) for number in range(20_000)])
     made_up.tar(tmp_path / "x.tgz", {"a.en": many})
@@ -57,7 +47,7 @@ def test_cut_archives_are_errors(part, tmp_path: Path) -> None:
             list(read_lines(f"{file}::a.en"))
 
 
-def test_markup(part) -> None:
+def test_markup() -> None:
     markup = part("markup")
     talk = [b"<url>x</url>\n", b"<title>A title</title>\n", b" a & b \n", b"<keywords>k\n"]
     assert list(markup.talks(talk)) == [b"A title\n", b" a & b \n"]
@@ -65,7 +55,7 @@ def test_markup(part) -> None:
     assert list(markup.segments(sgml)) == [b" One &amp; two ", b""]
 
 
-def test_tokenises_as_moses_does(part) -> None:
+def test_tokenises_as_moses_does() -> None:
     tokenise = partial(
         part("tokenise").tokenise,
         normalise=False,
@@ -86,12 +76,7 @@ def test_tokenises_as_moses_does(part) -> None:
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 50), st.floats(1, 9))
 def test_lengths_that_are_kept(n: int, m: int, longest: int, ratio: float) -> None:
-    sys.path.insert(0, str(DATA_PREP))
-    try:
-        is_kept = importlib.import_module("filter_pairs").is_kept
-    finally:
-        sys.path.remove(str(DATA_PREP))
-    kept = is_kept("x " * n, "x " * m, longest, ratio)
+    kept = part("filter_pairs").is_kept("x " * n, "x " * m, longest, ratio)
     short, long = sorted((n, m))
     assert kept == (short > 0 and long <= longest and long <= ratio * short)
 
@@ -149,10 +134,13 @@ def test_processes_change_nothing(long_text: Path, tmp_path: Path) -> None:
     assert one == two and one.count("\n") == 10_500
 
 
-def test_an_error_in_another_process_is_an_error(part, long_text: Path, tmp_path: Path) -> None:
+def test_an_error_in_another_process_is_an_error(long_text: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no codes"):
         part("lines").map_files(
-            partial(part("bpe").segment, codes=tmp_path / "no codes"), [long_text], tmp_path, 2
+            partial(part("subwords").apply_merges, model=tmp_path / "no codes"),
+            [long_text],
+            tmp_path,
+            2,
         )
     with pytest.raises(ValueError, match="became 0"):
         part("lines").map_files(lambda lines: [], [long_text], tmp_path, 1)
@@ -163,7 +151,8 @@ def test_bpe_is_what_subword_nmt_makes(long_text: Path, tmp_path: Path) -> None:
     from subword_nmt.learn_bpe import learn_bpe
 
     codes = tmp_path / "bpecodes"
-    done = run("bpe.py", "learn", "--codes", codes, "--merges", "40", "--workers", "2", long_text)
+    kind = ("--kind", "subword_nmt", "--model", codes)
+    done = run("subwords.py", "learn", *kind, "--vocab-size", "40", "--workers", "2", long_text)
     assert done.returncode == 0, done.stderr
     expected = io.StringIO()
     with long_text.open(encoding="utf-8") as text:
@@ -171,7 +160,7 @@ def test_bpe_is_what_subword_nmt_makes(long_text: Path, tmp_path: Path) -> None:
     assert codes.read_text(encoding="utf-8") == expected.getvalue()
 
     (tmp_path / "out").mkdir()
-    done = run("bpe.py", "apply", "--codes", codes, "--out", tmp_path / "out", long_text)
+    done = run("subwords.py", "apply", *kind, "--out", tmp_path / "out", long_text)
     assert done.returncode == 0, done.stderr
     expected.seek(0)
     bpe = BPE(expected)
@@ -180,7 +169,7 @@ def test_bpe_is_what_subword_nmt_makes(long_text: Path, tmp_path: Path) -> None:
     assert cut == [bpe.process_line(line) for line in plain]
 
 
-def test_download_never_glues_two_versions(part, tmp_path: Path) -> None:
+def test_download_never_glues_two_versions(tmp_path: Path) -> None:
     web, to = tmp_path / "web", tmp_path / "to"
     web.mkdir()
     to.mkdir()
@@ -211,13 +200,13 @@ def test_download_never_glues_two_versions(part, tmp_path: Path) -> None:
     assert Counter(path.suffix for path in to.iterdir()) == {".txt": 1}
 
 
-def test_corpus_json_of_a_damaged_corpus_is_an_error(part, tmp_path: Path) -> None:
+def test_corpus_json_of_a_damaged_corpus_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.idx").write_bytes(b"no index")
     with pytest.raises(ValueError, match="x.idx is no index of fairseq"):
         part("describe").count_sentences(tmp_path / "x.idx")
 
 
-def test_news_test_sets_are_known(part) -> None:
+def test_news_test_sets_are_known() -> None:
     done = run("test_sets.py", "wmt16", "en", "ro")
     address, source, target = done.stdout.split()
     assert address.startswith("https://") and "/test.tgz#md5=" in address

@@ -68,6 +68,8 @@ def zipped(file: Path, members: dict[str, bytes]) -> None:
             archive.writestr(name, content)
 
 
+CAPTIONS = "raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
+"""Where Multi30k is on the web."""
 MULTI30K = {"train": 300, "val": 20, "test_2016_flickr": 10}
 
 
