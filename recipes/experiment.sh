@@ -62,7 +62,7 @@ $DEVICES_HELP
 examples:
   bash recipes/$(basename -- "$0") --dry-run
   bash recipes/$(basename -- "$0") --model dense --seed 2 -- --dropout 0.1
-  NPROC=2 bash recipes/$(basename -- "$0") -- --max-tokens 16384  # a GPU holds more; same batch
+  NPROC=2 bash recipes/$(basename -- "$0") -- --max-tokens 16384  # the batch stays
 HELP
 }
 

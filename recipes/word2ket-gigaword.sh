@@ -4,7 +4,8 @@ set -euo pipefail
 unset CDPATH
 
 ABOUT="Embeddings in word2ket and word2ketXS: headlines of Gigaword (200,000 articles) with an LSTM, a
-bidirectional encoder and a decoder with attention, 256 wide. Data: bash data-prep/prepare-gigaword.sh"
+bidirectional encoder and a decoder with attention, 256 wide.
+Data: bash data-prep/prepare-gigaword.sh"
 dataset=gigaword source=article targets=(headline)
 corpus='"subwords": "subword_nmt", "tokenizer": null, "lowercased": false'
 

@@ -12,15 +12,14 @@ models_help='  --model NAME      embeddings: word2ketxs (default), word2ket, or 
 own_options=(--order --rank)
 order='' rank='' study=word2ket-
 
-# "We used the validation set to select the best model epoch": by its loss here, the authors' code
-# does it by BLEU or ROUGE.
+# The best epoch on validation counts, as in the dissertation; by its loss, where the authors' code
+# goes by BLEU or ROUGE.
 take=best
 
 # Dropout is the dissertation's. It does not name the optimizer: Adam at a constant 1e-3, with
 # neither label smoothing nor weight decay, is what the authors' code has.
 setting=(--dropout 0.2 --lr 1e-3 --lr-scheduler fixed --warmup-updates 0 --adam-betas '(0.9, 0.999)'
   --weight-decay 0 --label-smoothing 0)
-shapeshifter=()
 
 flags_of_model() {
   local family=word2ketxs

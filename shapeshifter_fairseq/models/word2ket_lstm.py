@@ -14,6 +14,7 @@ from ._factorized import FactorizedModel, factorized, refuse
 
 # Options of fairseq's LSTM that cannot work on factors, and why.
 _UNSUPPORTED = {
+    "adaptive_softmax_cutoff": "its clusters take the place of the output matrix",
     "encoder_embed_path": "a pretrained table is dense; here it is trained in factors",
     "decoder_embed_path": "a pretrained table is dense; here it is trained in factors",
     "encoder_freeze_embed": "a frozen table is a pretrained one; here it is trained in factors",
@@ -34,6 +35,11 @@ class Word2KetLSTMModel(FactorizedModel, LSTMModel):
     def build_model(cls, args: Namespace, task: FairseqTask) -> Word2KetLSTMModel:
         word2ket_lstm(args)  # options that an older checkpoint does not have yet
         refuse(args, _UNSUPPORTED)
+        if args.criterion == "adaptive_loss":
+            raise ShapeshifterError(
+                "--criterion adaptive_loss needs an adaptive softmax, which this model does not "
+                "have; take cross_entropy or label_smoothed_cross_entropy"
+            )
         try:
             model = super().build_model(args, task)
         except ValueError as error:  # ties and sizes that do not fit: fairseq says so in one line
@@ -57,4 +63,5 @@ def word2ket_lstm(args: Namespace) -> None:
     args.decoder_embed_dim = getattr(args, "decoder_embed_dim", 256)
     args.decoder_hidden_size = getattr(args, "decoder_hidden_size", 256)
     args.decoder_out_embed_dim = getattr(args, "decoder_out_embed_dim", 256)
+    args.adaptive_softmax_cutoff = getattr(args, "adaptive_softmax_cutoff", None)
     base_architecture(args)
