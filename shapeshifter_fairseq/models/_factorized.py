@@ -20,8 +20,8 @@ TABLES = ("embed_tokens", "output_projection", "fc_out")
 class FactorizedModel:
     """Stands before one of fairseq's models among the base classes, and adds options to it.
 
-    The model builds fairseq's own one, then calls `factorized`: so every option of fairseq's means
-    there what it means here.
+    A subclass's `build_model` builds fairseq's own model, then calls `factorized`: so every option
+    of fairseq's means here what it means there.
     """
 
     @classmethod
@@ -35,7 +35,7 @@ class FactorizedModel:
         )
         parser.add_argument(
             "--embed-rank",
-            type=rank,
+            type=parse_rank,
             metavar="R",
             help="rank of the embeddings and of an output projection that is tied to them (in a "
             "Transformer of any output projection), or 'dense'",
@@ -64,7 +64,7 @@ class FactorizedModel:
             raise ShapeshifterError(_why_it_does_not_load(self, state_dict)) from error
 
 
-def rank(text: str) -> int | str:
+def parse_rank(text: str) -> int | str:
     """A rank on the command line."""
     if text != DENSE and not text.lstrip("-").isdecimal():
         raise ArgumentTypeError(f"{text!r} is neither a whole number nor {DENSE!r}")

@@ -11,7 +11,7 @@ from fairseq.tasks import FairseqTask
 from ..errors import ShapeshifterError
 from ..layers import EMBED_GAIN, LAYER_GAIN
 from ..plan import Family
-from ._factorized import FactorizedModel, factorized, rank, refuse
+from ._factorized import FactorizedModel, factorized, parse_rank, refuse
 
 # Options of fairseq's Transformer that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -39,7 +39,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         super().add_args(parser)
         parser.add_argument(
             "--layer-rank",
-            type=rank,
+            type=parse_rank,
             metavar="R",
             help="rank of every attention projection and feed-forward matrix, or 'dense'",
         )
