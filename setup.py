@@ -37,6 +37,7 @@ setup(
             "matplotlib>=3.11,<4",
             "polib>=1.2,<2",
             "regex>=2026.11",
+            "rouge-score>=0.1.2,<0.2",
             "sacrebleu>=2.6,<3",
             "sacremoses>=0.2,<0.3",
             "sentencepiece>=0.2.3,<0.3",

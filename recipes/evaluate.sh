@@ -15,13 +15,14 @@ papers with a tokeniser of their own do. DATA is what a script of data-prep/ mad
 
   generate.log            all that fairseq-generate says
   hypotheses.txt          one translation a line, in the order of the test set
-  scores.json             sacreBLEU's scores with their signatures
+  scores.json             the scores with sacreBLEU's signatures (or those of rouge.py)
   hypotheses.tokenised.txt, scores.tokenised.json
 
 What is there already is not made again.
 
 environment:
   SPLIT             test (default) or valid
+  SCORES            bleu (default), or rouge: ROUGE-1, -2 and -L of the plain text, nothing else
   SPLIT_COMPOUNDS   if not empty: the tokenised text is scored with compounds in parts, a-b as
                     a ##AT##-##AT## b, as is usual for WMT'14 En-De
   DEVICE            cpu to leave a GPU alone
@@ -37,10 +38,12 @@ help_if_asked "$@"
 [ $# -ge 3 ] || wrong_call "DATA, CHECKPOINT and OUT_DIR are needed"
 data=$1 checkpoint=$2 out=$3
 shift 3
-split=${SPLIT:-test}
+split=${SPLIT:-test} scores=${SCORES:-bleu}
+[[ $scores = bleu || $scores = rouge ]] || wrong_call "SCORES=$scores: it is bleu or rouge"
 if [ -z "${DRY_RUN-}" ]; then
   need_fairseq
-  need_module sacrebleu "run: bash recipes/install.sh"
+  need_module "$([ "$scores" = rouge ] && echo rouge_score || echo sacrebleu)" \
+    "run: bash recipes/install.sh"
   need_data "$data"
   [ -f "$checkpoint" ] || die "there is no checkpoint $checkpoint; train first (recipes/train.sh)"
 fi
@@ -60,7 +63,7 @@ if [ -z "${DRY_RUN-}" ]; then
     [ -f "$reference" ] ||
       die "there is no $reference to score against; run the script in data-prep/ again"
   done
-  call="$split ${SPLIT_COMPOUNDS-} $* $(cksum <"$checkpoint")"
+  call="${SCORES:+$SCORES }$split ${SPLIT_COMPOUNDS-} $* $(cksum <"$checkpoint")"
   if [ -f "$out/scores.json" ] && [ "$(cat -- "$out/scored" 2>/dev/null)" = "$call" ]; then
     say "evaluate: $out is scored, skipped"
     exit
@@ -94,7 +97,7 @@ score() {
 }
 
 sentences D "$out/hypotheses.txt"
-if [ -n "$words" ]; then
+if [ -n "$words" ] && [ "$scores" = bleu ]; then
   hypotheses=$out/hypotheses.tokenised.txt
   sentences H "$hypotheses"
   if [ -n "${SPLIT_COMPOUNDS-}" ]; then
@@ -106,5 +109,9 @@ if [ -n "$words" ]; then
   score "$out/scores.tokenised.json" "$words" "$hypotheses" --metrics bleu --tokenize none --force
 fi
 # Last: with it the scores are complete.
-score "$out/scores.json" "$plain" "$out/hypotheses.txt" --metrics bleu chrf "${lowercase[@]}"
+if [ "$scores" = bleu ]; then
+  score "$out/scores.json" "$plain" "$out/hypotheses.txt" --metrics bleu chrf "${lowercase[@]}"
+else
+  into "$out/scores.json" "$(quoted "$PYTHON" "$HERE/rouge.py" "$plain" "$out/hypotheses.txt")"
+fi
 if [ -z "${DRY_RUN-}" ]; then printf '%s\n' "$call" >"$out/scored"; fi

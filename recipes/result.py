@@ -30,8 +30,8 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    *("torch", "numpy", "ve-fairseq", "fairseq", "sacrebleu", "sacremoses", "subword-nmt"),
-    "sentencepiece",
+    *("torch", "numpy", "ve-fairseq", "fairseq", "rouge-score", "sacrebleu", "sacremoses"),
+    *("sentencepiece", "subword-nmt"),
 )
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the training")
     parser.add_argument("--data", type=Path, required=True, help="the prepared corpus")
     parser.add_argument("--recipe", required=True, help="name of the benchmark")
-    parser.add_argument("--model", required=True, help="shapeshifter or dense")
+    parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--split", default="test", help="the set that was translated")
     args = parser.parse_args()
     logging.disable(logging.INFO)  # what fairseq says about loading is nobody's question here
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _scores(run: Path) -> dict[str, dict]:
-    """Value and sacreBLEU's signature by the name of the score."""
+    """Value and signature by the name of the score."""
     scores = {
         score["name"]: score for score in json.loads((run / "scores.json").read_text("utf-8"))
     }
@@ -161,13 +161,15 @@ def _markdown(result: dict, sentences: list[dict[str, str]]) -> str:
     signatures = "\n".join(
         f"- {name}: `{score['signature']}`" for name, score in result["scores"].items()
     )
+    averaged = result["averaged"]
+    checkpoints = f"The mean of {len(averaged)} checkpoints" if averaged[1:] else averaged[0]
     return "\n\n".join(
         [
             f"# {result['recipe']}, {result['model']}",
             tabulate(
                 rows, ["", f"{result['split']} set"], tablefmt="github", disable_numparse=True
             ),
-            f"The mean of {len(result['averaged'])} checkpoints, beam 5. sacreBLEU's signatures:",
+            f"{checkpoints}, beam 5. Signatures of the scores:",
             signatures,
             f"{result['machine']}. Code: {result['git'] or 'no git checkout'}.",
             *(tabulate(list(each.items()), ["", ""], tablefmt="github") for each in sentences),

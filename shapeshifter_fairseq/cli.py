@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="put runs of a recipe side by side: a table and plots",
         description="Put runs of a recipe side by side: print a table, and with --out write it as "
-        "compare.md with plots of the validation loss and of BLEU against updates and parameters.",
+        "compare.md with plots of the validation loss and of BLEU (or ROUGE-1) against updates and "
+        "parameters.",
         epilog=COMPARE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -99,15 +99,18 @@ def table(runs: Runs) -> str:
 
 
 def plot(runs: Runs, out: Path) -> list[Path]:
-    """Draw validation.png, bleu.png and parameters.png into a folder; returns their paths."""
+    """Draw validation.png, parameters.png and bleu.png into a folder; returns their paths.
+
+    Where another score than BLEU is a benchmark's first one, it is that (rouge-1.png).
+    """
     out.mkdir(parents=True, exist_ok=True)
     figures = {
         "validation.png": _plot_curves(runs, "nll_loss", "validation nll, base 2"),
         # Trainings measure BLEU only if told to: fairseq-train --eval-bleu.
-        "bleu.png": _plot_curves(runs, "bleu", "validation BLEU")
+        f"{_main_score(runs).lower()}.png": _plot_curves(runs, "bleu", "validation BLEU")
         if all(_curve(run, "bleu")[0] for run in _all(runs))
-        else _plot_bleu(runs),
-        "parameters.png": _plot_bleu_against_parameters(runs),
+        else _plot_score(runs),
+        "parameters.png": _plot_score_against_parameters(runs),
     }
     for name, figure in figures.items():
         part = out / f"{name}.part"
@@ -134,30 +137,31 @@ def _plot_curves(runs: Runs, key: str, label: str) -> Figure:
     return figure
 
 
-def _plot_bleu(runs: Runs) -> Figure:
-    """BLEU of each name as a bar, with a dot a seed."""
+def _plot_score(runs: Runs) -> Figure:
+    """The score of each name as a bar, with a dot a seed."""
+    main = _main_score(runs)
     figure, axes = _axes(runs, _score_label(runs), "")
     for row, (_, colour, group) in enumerate(_coloured(runs)):
-        values = [_score(run, "BLEU") for run in group]
+        values = [_score(run, main) for run in group]
         axes.barh(row, statistics.mean(values), height=0.6, color=colour)
         if len(values) > 1:
             axes.plot(values, [row] * len(values), "o", color="white", mec="black", markersize=4)
         _note(axes, f"{_spread(values, 2)}", max(values), row)
     axes.set_yticks(range(len(runs)), list(runs))
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.2 * max(_score(run, "BLEU") for run in _all(runs)) or 1)
+    axes.set_xlim(0, 1.2 * max(_score(run, main) for run in _all(runs)) or 1)
     axes.grid(visible=False, axis="y")
     return figure
 
 
-def _plot_bleu_against_parameters(runs: Runs) -> Figure:
-    """BLEU against size, on a logarithmic axis; a dot a name, a bar from its worst seed to best."""
+def _plot_score_against_parameters(runs: Runs) -> Figure:
+    """The score against size, on a logarithmic axis; a dot a name, a bar over its seeds."""
     figure, axes = _axes(runs, "parameters", _score_label(runs))
     axes.set_xscale("log")
     sizes = [group[0]["parameters"] for group in runs.values()]
     axes.set_xlim(min(sizes) / 1.5, max(sizes) * 2.2)  # room for the names
     for name, colour, group in _coloured(runs):
-        size, values = group[0]["parameters"], [_score(run, "BLEU") for run in group]
+        size, values = group[0]["parameters"], [_score(run, _main_score(runs)) for run in group]
         axes.vlines(size, min(values), max(values), color=colour, linewidth=1.6)
         axes.plot(size, statistics.mean(values), "o", color=colour, markersize=7)
         _note(axes, name, size, statistics.mean(values))
@@ -204,9 +208,13 @@ def _score(run: Run, name: str) -> float:
     return run["scores"][name]["value"]
 
 
+def _main_score(runs: Runs) -> str:
+    return next(iter(next(_all(runs))["scores"]))
+
+
 def _score_label(runs: Runs) -> str:
     splits = sorted({run["split"] for run in _all(runs)})
-    return f"sacreBLEU, {' and '.join(splits)} set"
+    return f"{_main_score(runs)}, {' and '.join(splits)} set"
 
 
 def _spread(values: list[float], digits: int) -> str:

@@ -106,6 +106,15 @@ def test_what_the_plots_show(tmp_path, monkeypatch):
     assert points.get_xscale() == "log"
 
 
+def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
+    scores = {"ROUGE-1": {"value": 35.2}, "ROUGE-L": {"value": 33.1}}
+    runs = read_runs([write(tmp_path / "run", "dense", 2000, scores=scores)])
+    assert cells(table(runs))[0][5:7] == ["ROUGE-1", "ROUGE-L"]
+    assert [path.name for path in plot(runs, tmp_path)] == [
+        *("validation.png", "rouge-1.png", "parameters.png")
+    ]
+
+
 @pytest.mark.parametrize(
     "case, words",
     [

@@ -11,7 +11,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import nn
 
 from ..errors import ShapeshifterError
-from .shapeshifter_transformer import ShapeshifterTransformerModel
+from ._factorized import TABLES, FactorizedModel
 
 
 def count(
@@ -36,11 +36,7 @@ def count(
     dense, model, _ = build_models(arch, source_vocab, target_vocab, joined, model_options)
     total, dense_total = _parameters(model), _parameters(dense)
     embedding = _parameters(
-        nn.ModuleList(
-            module
-            for name, module in model.named_modules()
-            if name.endswith(("embed_tokens", "output_projection"))
-        )
+        nn.ModuleList(module for name, module in model.named_modules() if name.endswith(TABLES))
     )
     return {
         "total": total,
@@ -65,11 +61,11 @@ def build_models(
     """
     if arch not in ARCH_MODEL_REGISTRY:
         models = ARCH_MODEL_REGISTRY.items()
-        ours = sorted(name for name, model in models if model is ShapeshifterTransformerModel)
+        ours = sorted(name for name, model in models if issubclass(model, FactorizedModel))
         raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
     task = _task(source_vocab, target_vocab, joined)
     model = _build(arch, model_options, task)
-    has_plan = isinstance(model, ShapeshifterTransformerModel)
+    has_plan = isinstance(model, FactorizedModel)
     all_dense = ["--factor-plan", "*=dense"] if has_plan else []
     return _build(arch, [*model_options, *all_dense], task), model, task
 

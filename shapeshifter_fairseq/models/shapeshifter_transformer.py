@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerModel, base_architecture, transformer_iwslt_de_en
 from fairseq.tasks import FairseqTask
-from torch import Tensor
 
 from ..errors import ShapeshifterError
-from ..factorizations import FAMILIES
-from ..factorize import factorize
 from ..layers import EMBED_GAIN, LAYER_GAIN
-from ..plan import DENSE, Family, Plan, Rule, Spec
+from ..plan import Family
+from ._factorized import FactorizedModel, factorized, parse_rank, refuse
 
 # Options of fairseq's Transformer that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -30,140 +28,44 @@ _UNSUPPORTED = {
 
 
 @register_model("shapeshifter_transformer")
-class ShapeshifterTransformerModel(TransformerModel):
+class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     """fairseq's Transformer whose attention, feed-forward, embedding and output matrices are sums
     of Kronecker products (Panahi et al., NeurIPS 2021; dissertation, chapter 4), or factors of
     another family.
-
-    The ordinary model is built first and then factorized in place, so every option of fairseq's
-    own Transformer means here what it means there.
     """
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
         super().add_args(parser)
         parser.add_argument(
-            "--factorization",
-            metavar="NAME",
-            help=f"family of the factors: {', '.join(sorted(FAMILIES))}; options of the family "
-            "follow its name, for example 'monarch/blocks=8'",
-        )
-        parser.add_argument(
             "--layer-rank",
-            type=_rank,
+            type=parse_rank,
             metavar="R",
             help="rank of every attention projection and feed-forward matrix, or 'dense'",
-        )
-        parser.add_argument(
-            "--embed-rank",
-            type=_rank,
-            metavar="R",
-            help="rank of the embeddings and of the output projection, tied or not, or 'dense'",
-        )
-        parser.add_argument(
-            "--factor-plan",
-            metavar="RULES",
-            help="rules that give single matrices another rank or family or leave them dense, for "
-            "example 'decoder.layers.0.*=32,decoder.*.fc?=monarch:2/blocks=4,encoder.*.fc?=dense'; "
-            "the last matching rule wins",
         )
         parser.add_argument(
             "--layer-gain",
             type=float,
             metavar="G",
-            help="step size of the layers' matrices: how far Adam's first update moves an entry "
-            f"of W, in learning rates (default {LAYER_GAIN}; a dense matrix has 1). Lower it if "
-            "training diverges",
-        )
-        parser.add_argument(
-            "--embed-gain",
-            type=float,
-            metavar="G",
-            help=f"the same for embeddings (default {EMBED_GAIN})",
+            help=f"as --embed-gain, for the layers' matrices (default {LAYER_GAIN})",
         )
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
         shapeshifter_base(args)  # options that an older checkpoint does not have yet
-        _refuse_what_cannot_work(args, task)
-        model = super().build_model(args, task)
-        return factorize(
-            model, _plan_of(args), layer_gain=args.layer_gain, embed_gain=args.embed_gain
-        )
-
-    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
-        """As fairseq's, but a checkpoint of another model is explained in one line."""
-        try:
-            return super().load_state_dict(state_dict, strict, model_cfg, args)
-        except RuntimeError as error:
-            raise ShapeshifterError(_why_it_does_not_load(self, state_dict)) from error
-
-
-def _plan_of(args: Namespace) -> Plan:
-    for option in ("--layer-gain", "--embed-gain"):
-        gain = getattr(args, option[2:].replace("-", "_"))
-        if gain <= 0:
-            raise ShapeshifterError(f"{option} {gain}: a step size is a number above 0")
-    family = Family.parse(args.factorization, f"--factorization {args.factorization}")
-
-    def rule(pattern: str, option: str, rank: int | str) -> Rule:
-        spec = None if rank == DENSE else Spec(rank, family)
-        return Rule(pattern, spec, f"--factorization {args.factorization} {option} {rank}")
-
-    defaults = Plan(
-        (
-            rule("*", "--layer-rank", args.layer_rank),
-            rule("*.embed_tokens", "--embed-rank", args.embed_rank),
-            rule("*.output_projection", "--embed-rank", args.embed_rank),
-        )
-    )
-    return defaults + Plan.parse(args.factor_plan, "--factor-plan", family)
-
-
-def _rank(text: str) -> int | str:
-    if text != DENSE and not text.lstrip("-").isdecimal():
-        raise ArgumentTypeError(f"{text!r} is neither a whole number nor {DENSE!r}")
-    return text if text == DENSE else int(text)
-
-
-def _refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
-    for name, why in _UNSUPPORTED.items():
-        if getattr(args, name, None) not in (None, False, 0, -1, ""):
-            option = "--" + name.replace("_", "-")
-            raise ShapeshifterError(f"{option} does not work with factorized matrices: {why}")
-    if getattr(args, "ddp_backend", None) == "fully_sharded":
-        raise ShapeshifterError(
-            "--ddp-backend fully_sharded flattens the layers before they can be factorized; "
-            "leave it out: a factorized model and its optimizer state are small"
-        )
-    if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
-        raise ShapeshifterError(
-            "this architecture shares all embeddings and needs one dictionary for both languages: "
-            "run fairseq-preprocess with --joined-dictionary, or train with "
-            "--arch shapeshifter_transformer, which ties nothing unless told to"
-        )
-
-
-def _why_it_does_not_load(
-    model: ShapeshifterTransformerModel, state_dict: dict[str, Tensor]
-) -> str:
-    ours = model.state_dict()
-    for name, tensor in ours.items():
-        if name in state_dict and state_dict[name].shape != tensor.shape:
-            table = "embed_tokens" in name or "output_projection" in name
-            with_what = "the dictionary and the --embed-rank" if table else "the --layer-rank"
-            return (
-                f"the checkpoint is of another model: {name} is {tuple(state_dict[name].shape)} "
-                f"there and {tuple(tensor.shape)} here; use {with_what} (--arch, --factorization, "
-                "--factor-plan) that it was trained with"
+        refuse(args, _UNSUPPORTED)
+        if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
+            raise ShapeshifterError(
+                "this architecture shares all embeddings and needs one dictionary for both "
+                "languages: run fairseq-preprocess with --joined-dictionary, or train with "
+                "--arch shapeshifter_transformer, which ties nothing unless told to"
             )
-    missing = [name for name in ours if name not in state_dict]
-    surplus = [name for name in state_dict if name not in ours]
-    odd = f"it lacks {missing[0]}" if missing else f"it has {surplus[0]}, which this model lacks"
-    return (
-        f"the checkpoint is of another model: {odd} ({len(missing)} missing, {len(surplus)} "
-        "surplus); use the --arch, --factorization and --factor-plan that it was trained with"
-    )
+        ranks = {
+            "*": "--layer-rank",
+            "*.embed_tokens": "--embed-rank",
+            "*.output_projection": "--embed-rank",
+        }
+        return factorized(super().build_model(args, task), args, ranks)
 
 
 # --- architectures ---------------------------------------------------------------------------

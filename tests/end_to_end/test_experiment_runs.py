@@ -219,10 +219,10 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     assert f"{result['parameters']:,} (100.0%)" in done.stdout
 
 
-def kill_when(run: Path, file: str, words: list[str]) -> None:
+def kill_when(run: Path, file: str, words: list[str], recipe: str = "multi30k.en-de.sh") -> None:
     """Start the recipe and kill it with all that it started as soon as a file is there."""
     process = subprocess.Popen(
-        ["bash", str(ROOT / "recipes" / "multi30k.en-de.sh"), *words],
+        ["bash", str(ROOT / "recipes" / recipe), *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=environment(DEVICE="cpu"),

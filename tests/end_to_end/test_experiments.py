@@ -14,7 +14,8 @@ import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
 
 from .conftest import ROOT
 
-RECIPES = sorted(path.name for path in (ROOT / "recipes").glob("*.*-*.sh"))
+FOUND = sorted(path.name for path in (ROOT / "recipes").glob("*.*-*.sh"))
+RECIPES = [name for name in FOUND if not name.startswith("word2ket")]  # see test_word2ket.py
 
 
 def environment(**variables: str) -> dict[str, str]:
