@@ -22,8 +22,8 @@ from .errors import ShapeshifterError
 Run = dict[str, Any]  # what recipes/result.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds
 
-# Colours that colour-blind people tell apart (Okabe and Ito, 2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+# Colours that colour-blind people tell apart (Okabe and Ito, 2008; the last one is Tol's).
+_COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
 
 
 def read_runs(arguments: Sequence[str]) -> Runs:
@@ -82,19 +82,23 @@ def table(runs: Runs) -> str:
     """The runs as a table in Markdown; the first one's parameters are the 100%."""
     whole = next(iter(runs.values()))[0]["parameters"]
     scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
+    # Older results do not hold it, nor those of trainings that were too short to log it.
+    training = all(run.get("last_training_nll") for run in _all(runs))
     rows = [
         [
             name,
             f"{group[0]['parameters']:,} ({100 * group[0]['parameters'] / whole:.1f}%)",
             f"{group[0]['updates']:,}",
             str(len(group)),
+            *([_spread([run["last_training_nll"] for run in group], 3)] if training else []),
             _spread([min(_curve(run, "nll_loss")[1]) for run in group], 3),
             *(_spread([_score(run, score) for run in group], 2) for score in scores),
             _spread([run["seconds"]["training"] / 60 for run in group], 1),
         ]
         for name, group in runs.items()
     ]
-    head = ["model", "parameters", "updates", "seeds", "best valid nll", *scores, "training, min"]
+    head = ["model", "parameters", "updates", "seeds", *["last train nll"] * training]
+    head += ["best valid nll", *scores, "training, min"]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
