@@ -163,12 +163,19 @@ def _plot_bleu_against_parameters(runs: Runs) -> Figure:
     for name, colour, group in _coloured(runs):
         size, values = group[0]["parameters"], [_score(run, "BLEU") for run in group]
         axes.vlines(size, min(values), max(values), color=colour, linewidth=1.6)
-        axes.plot(size, statistics.mean(values), "o", color=colour, markersize=7)
-        _note(axes, name, size, statistics.mean(values))
+        axes.plot(size, _mean_bleu(group), "o", color=colour, markersize=7)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(y=0.15)
+    # Names of models of about one size stand below each other.
+    low, high = axes.get_ylim()
+    line, noted = 0.06 * (high - low), []
+    for name, group in sorted(runs.items(), key=lambda item: -_mean_bleu(item[1])):
+        size, y = group[0]["parameters"], _mean_bleu(group)
+        near = [other for other_size, other in noted if 0.4 < size / other_size < 2.5]
+        noted.append((size, min([y, *(other - line for other in near)])))
+        _note(axes, name, *noted[-1])
     return figure
 
 
@@ -206,6 +213,10 @@ def _curve(run: Run, key: str) -> tuple[list[int], list[float]]:
 
 def _score(run: Run, name: str) -> float:
     return run["scores"][name]["value"]
+
+
+def _mean_bleu(group: list[Run]) -> float:
+    return statistics.mean(_score(run, "BLEU") for run in group)
 
 
 def _score_label(runs: Runs) -> str:

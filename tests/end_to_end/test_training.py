@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, fold
