@@ -160,7 +160,7 @@ def _plot_bleu_against_parameters(runs: Runs) -> Figure:
     axes.set_xscale("log")
     sizes = [group[0]["parameters"] for group in runs.values()]
     axes.set_xlim(min(sizes) / 1.5, max(sizes) * 2.2)  # room for the names
-    for name, colour, group in _coloured(runs):
+    for _, colour, group in _coloured(runs):
         size, values = group[0]["parameters"], [_score(run, "BLEU") for run in group]
         axes.vlines(size, min(values), max(values), color=colour, linewidth=1.6)
         axes.plot(size, _mean_bleu(group), "o", color=colour, markersize=7)
