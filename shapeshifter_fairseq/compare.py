@@ -170,12 +170,13 @@ def _plot_bleu_against_parameters(runs: Runs) -> Figure:
     axes.margins(y=0.15)
     # Names of models of about one size stand below each other.
     low, high = axes.get_ylim()
-    line, noted = 0.06 * (high - low), []
-    for name, group in sorted(runs.items(), key=lambda item: -_mean_bleu(item[1])):
+    line, noted = 0.055 * (high - low), []
+    for name, colour, group in sorted(_coloured(runs), key=lambda item: -_mean_bleu(item[2])):
         size, y = group[0]["parameters"], _mean_bleu(group)
         near = [other for other_size, other in noted if 0.4 < size / other_size < 2.5]
         noted.append((size, min([y, *(other - line for other in near)])))
-        _note(axes, name, *noted[-1])
+        _note(axes, name, *noted[-1], colour)
+    axes.set_ylim(min(low, *(y - line for _, y in noted)), high)
     return figure
 
 
@@ -190,8 +191,9 @@ def _axes(runs: Runs, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _note(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", fontsize=9)
+def _note(axes: Axes, text: str, x: float, y: float, colour: str = "black") -> None:
+    place = {"textcoords": "offset points", "va": "center"}
+    axes.annotate(text, (x, y), (7, 0), **place, fontsize=9, color=colour)
 
 
 def _coloured(runs: Runs) -> list[tuple[str, str, list[Run]]]:
