@@ -4,6 +4,8 @@ set -euo pipefail
 unset CDPATH
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source-path=SCRIPTDIR source=devices.sh
+. "$HERE/devices.sh"
 # shellcheck source-path=SCRIPTDIR source=small.sh
 . "$HERE/small.sh"
 
@@ -130,6 +132,8 @@ fi
 export CORPUS='{"source": "de", "target": "en", "subwords": "sentencepiece", "tokenizer": null, "lowercased": false}'
 
 side_by_side "$JOBS"
+find_devices
+export DEVICE PRECISION
 if [ -z "$table" ] && [ ${#names[@]} -eq 1 ]; then
   train_and_score "${names[0]}" "$@"
   exit

@@ -4,6 +4,8 @@ import itertools
 import math
 from collections import Counter
 from functools import reduce
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import torch
@@ -183,6 +185,25 @@ def test_where_the_text_of_theorem_4_holds():
     # Two indices with one lambda: V is not even orthogonal.
     v, _ = as_the_text_has_it(block, (0, 3, 7), m)
     assert (v @ v.T - torch.eye(9)).abs().max() > 0.5
+
+
+# --- the figure ----------------------------------------------------------------------------------
+
+
+def test_the_figure_shows_the_rank_of_a_stack(tmp_path, monkeypatch):
+    script = Path(__file__).parents[1] / "docs" / "rank_of_a_stack.py"
+    spec = spec_from_file_location("rank_of_a_stack", script)
+    figure = module_from_spec(spec)
+    spec.loader.exec_module(figure)
+    monkeypatch.setattr(figure, "N", 64)
+    monkeypatch.setattr(figure, "OUT", tmp_path / "figure.png")
+    assert figure.stored("kronecker", 4) == figure.stored("low_rank", 4)
+    for family, rank in (("kronecker", 64), ("low_rank", 4), ("dense", 64)):
+        values = figure.stacks(family, 4)
+        assert len(values) == figure.LAYERS
+        assert {figure.numerical_rank(each) for each in values} == {rank}
+    figure.main()
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 # --- bad input -----------------------------------------------------------------------------------
