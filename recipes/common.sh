@@ -79,4 +79,14 @@ with_progress() {
     die "$name failed: $(grep '[^[:space:]]' "$log" | tail -n 1) (log: $log)"
 }
 
+# alone_in FOLDER: wait until nobody else is at work there. The lock is held by all that is started
+# from here, so that what a killed script has left is waited for.
+alone_in() {
+  exec 8>"$1/recipe.lock"
+  flock --nonblock 8 || {
+    say "another process is at work in $1, waiting for it"
+    flock 8
+  }
+}
+
 lines() { wc -l <"$1" | tr -d ' '; }

@@ -138,12 +138,7 @@ experiment() {
     need_all "$data" ${SCORES:+rouge_score}
     if [ "$NODE_RANK" -eq 0 ]; then
       mkdir -p -- "$out"
-      # Held by all that this starts: what a killed script has left is waited for.
-      exec 8>"$out/recipe.lock"
-      flock --nonblock 8 || {
-        say "another process is at work in $out, waiting for it"
-        flock 8
-      }
+      alone_in "$out"
       bash "$0" --dry-run "${given[@]}" >"$out/commands.sh"
     fi
   fi

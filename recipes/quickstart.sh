@@ -4,6 +4,8 @@ set -euo pipefail
 unset CDPATH
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source-path=SCRIPTDIR source=small.sh
+. "$HERE/small.sh"
 
 usage() {
   cat <<'HELP'
@@ -33,21 +35,8 @@ data=$ROOT/data-bin/localisation.de-en
 runs=$ROOT/runs/quickstart
 bash "$ROOT/data-prep/prepare-localisation.sh" de en
 
-# Few minutes of training want another setting than the papers': small batches, a higher rate that
-# falls to zero, no dropout. Chosen on the validation set, one setting for both models
-# (docs/results.md).
-updates=2800
-budget=(--max-update "$updates" --total-num-update "$updates" --max-tokens 1024
-  --lr-scheduler polynomial_decay --lr 1.5e-3 --warmup-updates 400 --dropout 0 --weight-decay 0
-  --no-epoch-checkpoints --save-interval-updates 400 --keep-interval-updates 1
-  --validate-interval 1000 --validate-interval-updates 400 --num-workers 0)
-arch=(--arch shapeshifter_transformer_tiny)
-
-# Side by side, each with half of the cores: such small batches gain little from a second core, so
-# this takes three quarters of the time of one training after the other.
-cores=$(nproc)
-export NPROC=1 # on a machine with several GPUs: each training takes one, and keeps its batch
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
+small_setting "$SMALL_UPDATES"
+side_by_side 2
 trainings=()
 # train LINE NAME [options]: in the background, its progress bar on that line of the screen.
 train() {
@@ -56,7 +45,7 @@ train() {
   (
     trap - INT # or the shell would keep Ctrl-C from what runs in the background
     export TQDM_POSITION=$line
-    exec bash "$HERE/train.sh" "$data" "$runs/$name" "${arch[@]}" "${budget[@]}" "$@"
+    exec bash "$HERE/train.sh" "$data" "$runs/$name" "${setting[@]}" "$@"
   ) &
   trainings+=("$!")
 }

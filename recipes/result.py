@@ -17,6 +17,7 @@ import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import mean
 
 # First: it lets checkpoints load weights-only, and keeps fairseq quiet while that is imported.
 import shapeshifter_fairseq  # noqa: F401
@@ -43,14 +44,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the prepared corpus")
     parser.add_argument("--recipe", required=True, help="name of the benchmark")
     parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--checkpoint", default="averaged.pt", help="the one that translated")
     parser.add_argument("--split", default="test", help="the set that was translated")
     args = parser.parse_args()
     logging.disable(logging.INFO)  # what fairseq says about loading is nobody's question here
 
-    averaged = args.run / "averaged.pt"
+    checkpoint = args.run / args.checkpoint
     last = load_checkpoint_to_cpu(str(args.run / "checkpoint_last.pt"))
     models, cfg, _ = load_model_ensemble_and_task(
-        [str(averaged)], arg_overrides={"data": str(args.data)}
+        [str(checkpoint)], arg_overrides={"data": str(args.data)}
     )
     result = {
         "recipe": args.recipe,
@@ -58,10 +60,12 @@ def main() -> None:
         "seed": cfg["common"]["seed"],
         "updates": last["optimizer_history"][-1]["num_updates"],
         "parameters": sum(parameter.numel() for parameter in models[0].parameters()),
-        "averaged": load_checkpoint_to_cpu(str(averaged))["extra_state"]["averaged"],
+        "checkpoint": args.checkpoint,
+        "averaged": load_checkpoint_to_cpu(str(checkpoint))["extra_state"].get("averaged", []),
         "split": args.split,
         "scores": _scores(args.run),
         "validation": _validation(args.run / "train.log"),
+        "last_training_nll": _last_training_nll(args.run / "train.log"),
         "seconds": {
             "training": round(last["extra_state"]["previous_training_time"], 1),
             "translation": _translation_seconds(args.run / "generate.log"),
@@ -111,6 +115,13 @@ def _validation(log: Path) -> list[dict[str, float]]:
     return [found[updates] for updates in sorted(found)]
 
 
+def _last_training_nll(log: Path) -> float | None:
+    """Mean of the last five lines that fairseq logged, each of 20 updates; None without any."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    logged = [json.loads(line[line.index("{") :]) for line in lines if "| train_inner | {" in line]
+    return mean(float(values["nll_loss"]) for values in logged[-5:]) if logged else None
+
+
 def _translation_seconds(log: Path) -> float:
     return float(re.search(r"Translated .* in ([\d.]+)s", log.read_text(encoding="utf-8"))[1])
 
@@ -150,6 +161,8 @@ def _plain(cfg: object) -> object:
 
 
 def _markdown(result: dict, sentences: list[dict[str, str]]) -> str:
+    averaged = result["averaged"] or [result["checkpoint"]]
+    translated = f"The mean of {len(averaged)} checkpoints" if averaged[1:] else averaged[0]
     best = min(result["validation"], key=lambda point: point["nll_loss"])
     rows = [
         ["parameters", f"{result['parameters']:,}"],
@@ -161,15 +174,13 @@ def _markdown(result: dict, sentences: list[dict[str, str]]) -> str:
     signatures = "\n".join(
         f"- {name}: `{score['signature']}`" for name, score in result["scores"].items()
     )
-    averaged = result["averaged"]
-    checkpoints = f"The mean of {len(averaged)} checkpoints" if averaged[1:] else averaged[0]
     return "\n\n".join(
         [
             f"# {result['recipe']}, {result['model']}",
             tabulate(
                 rows, ["", f"{result['split']} set"], tablefmt="github", disable_numparse=True
             ),
-            f"{checkpoints}, beam 5. Signatures of the scores:",
+            f"{translated}, beam 5. Signatures of the scores:",
             signatures,
             f"{result['machine']}. Code: {result['git'] or 'no git checkout'}.",
             *(tabulate(list(each.items()), ["", ""], tablefmt="github") for each in sentences),

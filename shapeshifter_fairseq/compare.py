@@ -22,8 +22,8 @@ from .errors import ShapeshifterError
 Run = dict[str, Any]  # what recipes/result.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds
 
-# Colours that colour-blind people tell apart (Okabe and Ito, 2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+# Colours that colour-blind people tell apart (Okabe and Ito, 2008; the last one is Tol's).
+_COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
 
 
 def read_runs(arguments: Sequence[str]) -> Runs:
@@ -82,19 +82,23 @@ def table(runs: Runs) -> str:
     """The runs as a table in Markdown; the first one's parameters are the 100%."""
     whole = next(iter(runs.values()))[0]["parameters"]
     scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
+    # Older results do not hold it, nor those of trainings that were too short to log it.
+    training = all(run.get("last_training_nll") for run in _all(runs))
     rows = [
         [
             name,
             f"{group[0]['parameters']:,} ({100 * group[0]['parameters'] / whole:.1f}%)",
             f"{group[0]['updates']:,}",
             str(len(group)),
+            *([_spread([run["last_training_nll"] for run in group], 3)] if training else []),
             _spread([min(_curve(run, "nll_loss")[1]) for run in group], 3),
             *(_spread([_score(run, score) for run in group], 2) for score in scores),
             _spread([run["seconds"]["training"] / 60 for run in group], 1),
         ]
         for name, group in runs.items()
     ]
-    head = ["model", "parameters", "updates", "seeds", "best valid nll", *scores, "training, min"]
+    head = ["model", "parameters", "updates", "seeds", *["last train nll"] * training]
+    head += ["best valid nll", *scores, "training, min"]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
@@ -160,15 +164,25 @@ def _plot_score_against_parameters(runs: Runs) -> Figure:
     axes.set_xscale("log")
     sizes = [group[0]["parameters"] for group in runs.values()]
     axes.set_xlim(min(sizes) / 1.5, max(sizes) * 2.2)  # room for the names
+    main = _main_score(runs)
+    means = {name: _mean(group, main) for name, group in runs.items()}
     for name, colour, group in _coloured(runs):
-        size, values = group[0]["parameters"], [_score(run, _main_score(runs)) for run in group]
+        size, values = group[0]["parameters"], [_score(run, main) for run in group]
         axes.vlines(size, min(values), max(values), color=colour, linewidth=1.6)
-        axes.plot(size, statistics.mean(values), "o", color=colour, markersize=7)
-        _note(axes, name, size, statistics.mean(values))
+        axes.plot(size, means[name], "o", color=colour, markersize=7)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(y=0.15)
+    # Names of models of about one size stand below each other.
+    low, high = axes.get_ylim()
+    line, noted = 0.055 * (high - low), []
+    for name, colour, group in sorted(_coloured(runs), key=lambda item: -means[item[0]]):
+        size, y = group[0]["parameters"], means[name]
+        near = [other for other_size, other in noted if 0.4 < size / other_size < 2.5]
+        noted.append((size, min([y, *(other - line for other in near)])))
+        _note(axes, name, *noted[-1], colour)
+    axes.set_ylim(min(low, *(y - line for _, y in noted)), high)
     return figure
 
 
@@ -183,8 +197,9 @@ def _axes(runs: Runs, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _note(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", fontsize=9)
+def _note(axes: Axes, text: str, x: float, y: float, colour: str = "black") -> None:
+    place = {"textcoords": "offset points", "va": "center"}
+    axes.annotate(text, (x, y), (7, 0), **place, fontsize=9, color=colour)
 
 
 def _coloured(runs: Runs) -> list[tuple[str, str, list[Run]]]:
@@ -206,6 +221,10 @@ def _curve(run: Run, key: str) -> tuple[list[int], list[float]]:
 
 def _score(run: Run, name: str) -> float:
     return run["scores"][name]["value"]
+
+
+def _mean(group: list[Run], name: str) -> float:
+    return statistics.mean(_score(run, name) for run in group)
 
 
 def _main_score(runs: Runs) -> str:

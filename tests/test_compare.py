@@ -51,6 +51,14 @@ def test_the_table(tmp_path):
     ]
 
 
+def test_training_loss_is_a_column_where_all_have_it(tmp_path):
+    runs = [write(tmp_path / str(i), "dense", 9, i, last_training_nll=2.0 + i) for i in (1, 2)]
+    head, row = cells(table(read_runs(runs)))
+    assert row[head.index("last train nll")] == "3.500 ± 0.707"
+    short = write(tmp_path / "short", "low_rank", 9, last_training_nll=None)
+    assert "last train nll" not in cells(table(read_runs([*runs, short])))[0]
+
+
 def test_seeds_are_one_row_with_mean_and_standard_deviation(tmp_path):
     seeds = [write(tmp_path / str(i), "dense", 2000, i, 30.0 + i) for i in (1, 2, 3)]
     (row,) = cells(table(read_runs(seeds)))[1:]

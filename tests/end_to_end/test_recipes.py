@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from shapeshifter_fairseq.factorizations import FAMILIES
+from shapeshifter_fairseq.models.counting import count
 from tests.test_prepare_localisation import run as prepare
 from tests.test_prepare_localisation import wheels  # noqa: F401  (a fixture)
 
@@ -93,6 +96,44 @@ def test_evaluate_and_report(data, runs):
     assert "| Ours" in (runs / "report.md").read_text()
 
 
+def test_families_are_trained_scored_and_compared(data, tmp_path):
+    out = tmp_path / "two families"
+    small = "--encoder-layers 1 --decoder-layers 1 --layer-rank 2 --embed-rank 4 --log-interval 1"
+    where = ["--updates", "4", "--data", data, "--out", out]
+    only = ["low_rank", "monarch", "--", *small.split(), "--required-batch-size-multiple", "1"]
+    said, _ = script("families.sh", *where, *only)
+    rows = [line for line in said.splitlines() if line.startswith(("| low_rank", "| monarch"))]
+    assert len(rows) == 2 and all(row in (out / "compare.md").read_text() for row in rows)
+    assert {path.name for path in out.glob("*.png")} == {
+        "validation.png",
+        "bleu.png",
+        "parameters.png",
+    }
+    for name in ("low_rank", "monarch"):
+        result = json.loads((out / f"{name}.seed1" / "result.json").read_text())
+        assert (result["model"], result["updates"], result["split"]) == (name, 4, "valid")
+        assert result["checkpoint"] == "checkpoint_best.pt" and result["averaged"] == []
+        assert 0 < result["last_training_nll"] < 20
+        assert [point["updates"] for point in result["validation"]] == [1, 2, 3, 4]
+        assert result["seconds"]["training"] > 0 and "BLEU" in result["scores"]
+    said, _ = script("families.sh", *where, *only)
+    assert said.count("is finished, skipped") == said.count("is scored, skipped") == 2
+
+
+def test_all_families_have_about_equal_parameters(monkeypatch):
+    monkeypatch.setenv("DEVICE", "cpu")  # so that no script imports torch to look for GPUs
+    said, _ = script("families.sh", "--dry-run")
+    totals = {}
+    for words in map(shlex.split, said.splitlines()):
+        if words[0] == "fairseq-train":
+            name = Path(words[words.index("--save-dir") + 1]).name.partition(".")[0]
+            arch = words.index("--arch") + 1
+            totals[name] = count(words[arch], 2000, 2000, True, words[arch + 1 :])["total"]
+    dense = totals.pop("dense")
+    assert set(totals) == set(FAMILIES)
+    assert max(totals.values()) <= 1.03 * min(totals.values()) <= 1.03 * 0.2 * dense
+
+
 @pytest.mark.parametrize(
     "name, arguments, words",
     [
@@ -102,6 +143,9 @@ def test_evaluate_and_report(data, runs):
         ("evaluate.sh", ["nowhere", "x.pt", "out"], "no folder nowhere"),
         ("evaluate.sh", ["nowhere"], "CHECKPOINT"),
         ("quickstart.sh", ["--fast"], "no options"),
+        ("families.sh", ["lowrank"], "no family 'lowrank'; known: dense kronecker low_rank"),
+        ("families.sh", ["--updates", "few"], "--updates 'few' is no positive number"),
+        ("families.sh", ["--layer-rank", "3"], "come after --"),
     ],
 )
 def test_wrong_calls_are_one_line(name, arguments, words):
@@ -115,7 +159,9 @@ def test_a_mistake_in_an_option_reaches_the_screen(data, tmp_path):
     assert "--layer-rank 0" in error and "Traceback" not in error
 
 
-@pytest.mark.parametrize("name", ["train.sh", "evaluate.sh", "quickstart.sh", "install.sh"])
+@pytest.mark.parametrize(
+    "name", ["train.sh", "evaluate.sh", "quickstart.sh", "families.sh", "install.sh"]
+)
 def test_help_teaches(name):
     said, _ = script(name, "--help")
     assert said.startswith("usage: ") and "PYTHON" in said

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
-import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, fold
 
 from .conftest import BIN, SMALL, TRAINING, USER_DIR, call, train, translate
 
@@ -34,6 +35,20 @@ def losses(log: str) -> dict[int, float]:
 
 def state_of(save: Path, name: str = "checkpoint_last.pt") -> dict:
     return torch.load(save / name, weights_only=True)
+
+
+def folds(corpus: Path, checkpoint: Path) -> None:
+    """A trained model, loaded as fairseq does, computes the same after `fold`."""
+    overrides = {"data": str(corpus)}
+    (model,), _, _ = load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
+    tokens = torch.tensor([[5, 9, 30, 2]])
+    calls = {"src_tokens": tokens, "src_lengths": torch.tensor([4]), "prev_output_tokens": tokens}
+    with torch.no_grad():
+        expected, _ = model.eval()(**calls)
+        found, _ = fold(model)(**calls)
+    kinds = {type(module) for module in model.modules()}
+    assert not kinds & {FactorizedLinear, FactorizedEmbedding}
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
@@ -74,9 +89,10 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
         "--eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
     ],
 )
-def test_trains_generates_and_resumes_with(options, corpus, tmp_path):
+def test_trains_generates_folds_and_resumes_with(options, corpus, tmp_path):
     train(corpus, tmp_path, *THREE, *options.split())
     assert len(translate(corpus, [tmp_path / "checkpoint_last.pt"])) == 12
+    folds(corpus, tmp_path / "checkpoint_last.pt")
     log = train(corpus, tmp_path, "--max-update", "5", *options.split())
     assert "@ 3 updates" in log and max(losses(log)) == 5
 

@@ -1,0 +1,76 @@
+"""docs/adding-a-family.md: its very code, registered, conforms and trains."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from shapeshifter_fairseq import factorizations
+from shapeshifter_fairseq.factorizations import FAMILIES
+from shapeshifter_fairseq.models.counting import build_models, count
+
+# The hook of the conformance tests' folder, whose tests run here too.
+from tests.factorizations.conftest import pytest_generate_tests  # noqa: F401
+
+PAGE = Path(__file__).parents[1] / "docs" / "adding-a-family.md"
+FILE, LINES, TEST = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+
+
+def run(name: str, code: str) -> ModuleType:
+    """Run a file of the page as the module that it would be."""
+    module = module_from_spec(spec_from_loader(name, loader=None))
+    exec(compile(code, f"{PAGE.name}: {name}", "exec"), module.__dict__)
+    return module
+
+
+Tucker = run("shapeshifter_fairseq.factorizations.tucker", FILE).Tucker
+with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(FAMILIES, "tucker", Tucker)
+    TestTucker = run("tests.factorizations.test_tucker", TEST).TestTucker
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """Only for the tests of this file: others know the families by number."""
+    module = ModuleType(Tucker.__module__)
+    module.Tucker = Tucker
+    monkeypatch.setitem(sys.modules, Tucker.__module__, module)  # where pickles look for it
+    monkeypatch.setitem(FAMILIES, "tucker", Tucker)
+
+
+def test_the_example_is_short():
+    assert len(FILE.splitlines()) <= 40
+
+
+def test_families_are_registered_as_the_page_says():
+    source = Path(factorizations.__file__).read_text("utf-8")
+    for line in LINES.splitlines():
+        as_another = line.replace("tucker", "low_rank").replace("Tucker", "LowRank")
+        assert as_another in source.splitlines()
+
+
+def test_the_tiny_architecture_trains_with_it():
+    torch.manual_seed(0)
+    options = ["--factorization", "tucker", "--layer-rank", "8", "--embed-rank", "40"]
+    options += ["--dropout", "0"]
+    _, model, _ = build_models("shapeshifter_transformer_tiny", 100, 100, True, options)
+    assert type(model.decoder.layers[0].fc1.factors) is Tucker
+    counts = count("shapeshifter_transformer_tiny", 100, 100, True, options)
+    assert counts["embedding"] == Tucker.parameter_count(100, 128, 40)
+    tokens = torch.randint(4, 100, (2, 7))
+
+    def loss() -> torch.Tensor:
+        logits, _ = model(tokens, torch.tensor([7, 7]), tokens)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    before = loss()
+    before.backward()
+    optimizer.step()
+    assert loss() < before
