@@ -32,6 +32,8 @@ setup(
             "fairseq==0.12.2; python_version < '3.11'",
             "ve-fairseq==0.12.3; python_version >= '3.11'",
         ],
+        # recipes/deploy.sh; recipes/translate.py needs it and the subwords' library of the corpus.
+        "deploy": ["ctranslate2>=4.8,<5"],
         "recipes": [
             "joblib>=1.6,<2",
             "matplotlib>=3.11,<4",

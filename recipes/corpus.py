@@ -2,6 +2,7 @@
 
 python recipes/corpus.py DATA options     options of fairseq-generate, one a line
 python recipes/corpus.py DATA lowercased  one value of corpus.json
+python recipes/corpus.py DATA json        all of it
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def main() -> None:
     corpus = read_corpus(data)
     if wanted == "options":
         print("\n".join(generate_options(data, corpus)))
+    elif wanted == "json":
+        print(json.dumps(corpus, indent=2))
     else:
         print(corpus[wanted])
 

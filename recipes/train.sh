@@ -82,7 +82,6 @@ fi
 
 main_node=yes log=$save/train.log
 if [ "$NODE_RANK" -gt 0 ]; then main_node='' log=$save/train.node$NODE_RANK.log; fi
-restore=()
 if [ -z "${DRY_RUN-}" ]; then
   if [ -f "$save/finished" ] && [ "$(cat -- "$save/finished")" = "$call" ]; then
     say "train: $save is finished, skipped"
@@ -104,17 +103,17 @@ if [ -z "${DRY_RUN-}" ]; then
     reached=${latest%% *} latest=${latest#* }
     [ ! -f "$save/begun" ] || [ "$(cat -- "$save/begun")" = "$begun" ] ||
       die "$save was begun with other options (they are in $save/begun); give those, or another folder"
+    # The name that fairseq goes on from; with --restore-file it would refuse --finetune-from-model.
+    if [ -n "$main_node" ] && [ ! "$latest" -ef "$save/checkpoint_last.pt" ]; then
+      cp -- "$latest" "$save/checkpoint_last.pt.part"
+      mv -- "$save/checkpoint_last.pt.part" "$save/checkpoint_last.pt"
+    fi
     if [ "$reached" -ge "$updates" ]; then
       # Killed after the last update: fairseq would make one more.
-      if [ -n "$main_node" ]; then
-        cp -- "$latest" "$save/checkpoint_last.pt.part"
-        mv -- "$save/checkpoint_last.pt.part" "$save/checkpoint_last.pt"
-        printf '%s\n' "$call" >"$save/finished"
-      fi
+      if [ -n "$main_node" ]; then printf '%s\n' "$call" >"$save/finished"; fi
       say "train: $save has its $reached updates already"
       exit
     fi
-    restore=(--restore-file "$latest")
   fi
   if [ -n "$main_node" ]; then printf '%s\n' "$begun" >"$save/begun"; fi
 fi
@@ -124,8 +123,7 @@ launch "$PYTHON" -m fairseq_cli.train "$data" --user-dir "$USER_DIR" --save-dir 
   --lr 5e-4 --lr-scheduler inverse_sqrt --warmup-updates 15000 \
   --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --dropout 0.3 \
   "${batch[@]}" --seed 1 --update-epoch-batch-itr True --log-format json --log-interval 20 \
-  --tensorboard-logdir "$save/tensorboard" "${loading[@]}" "${restore[@]}" \
-  "${options[@]}"
+  --tensorboard-logdir "$save/tensorboard" "${loading[@]}" "${options[@]}"
 with_progress "$log" "train $(basename -- "$save")" "$updates" \
   '"num_updates": "(\d+)"' '"(loss|valid_loss)": "([0-9.]+)"' "${launched[@]}"
 if [ -z "${DRY_RUN-}" ] && [ -n "$main_node" ]; then printf '%s\n' "$call" >"$save/finished"; fi

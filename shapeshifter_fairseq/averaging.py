@@ -6,16 +6,15 @@ averaged, as they are stored; the mean of near factors is near the mean of their
 
 from __future__ import annotations
 
-import os
-import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .checkpoints import read_checkpoint, write_checkpoint
 from .errors import ShapeshifterError
 
 # Of the last checkpoint everything is kept but what only going on with training needs.
@@ -23,7 +22,19 @@ _FOR_TRAINING = ("last_optimizer_state",)
 
 
 def average(checkpoints: Sequence[Path], out: Path) -> None:
-    """Write the mean of fairseq checkpoints of one run; settings and history are the last one's.
+    """Write the mean of fairseq checkpoints of one run, see `mean_of`.
+
+    Raises:
+        ShapeshifterError: as `mean_of`, or if the file cannot be written; it takes its name only
+            when whole.
+    """
+    write_checkpoint(mean_of(checkpoints), out)
+
+
+def mean_of(
+    checkpoints: Sequence[Path], read: Callable[[Path], dict[str, Any]] = read_checkpoint
+) -> dict[str, Any]:
+    """The mean of fairseq checkpoints of one run; settings and history are the last one's.
 
     ``["extra_state"]["averaged"]`` of the result names the files.
 
@@ -32,7 +43,7 @@ def average(checkpoints: Sequence[Path], out: Path) -> None:
 
     Args:
         checkpoints: files of one model, at least one; read weights-only, one at a time.
-        out: file to write; it takes its name only when whole.
+        read: reads a file; by default as it is.
 
     Raises:
         ShapeshifterError: if a file is no checkpoint, holds more than weights and settings, or is
@@ -41,7 +52,7 @@ def average(checkpoints: Sequence[Path], out: Path) -> None:
     if not checkpoints:
         raise ShapeshifterError("there is nothing to average: give at least one checkpoint")
     *others, last = checkpoints
-    state = _load(last)
+    state = read(last)
     model: dict[str, Tensor] = state["model"]
     # A tied tensor has several names and one storage: it is averaged under the first of them.
     first_name: dict[tuple[int, torch.Size], str] = {}
@@ -51,7 +62,7 @@ def average(checkpoints: Sequence[Path], out: Path) -> None:
     }
     sums = {name: model[name].double() for name in names.values() if _is_weight(name, model[name])}
     for path in others:
-        other = _load(path)["model"]
+        other = read(path)["model"]
         _refuse_another_model(path, other, last, model)
         for name in sums:
             sums[name] += other[name]
@@ -63,7 +74,7 @@ def average(checkpoints: Sequence[Path], out: Path) -> None:
     state.setdefault("extra_state", {})["averaged"] = [path.name for path in checkpoints]
     for name in _FOR_TRAINING:
         state.pop(name, None)
-    _write(state, out)
+    return state
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:
@@ -112,33 +123,3 @@ def _refuse_another_model(
                 f"{path} and {last} differ in {name}, which does not change while training: they "
                 "are of two runs (--layer-gain, --embed-gain); average checkpoints of one run"
             )
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        # Mapped: of the optimizer's state, two thirds of the file, nothing is read.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise ShapeshifterError(f"there is no checkpoint {path}") from error
-    except pickle.UnpicklingError as error:
-        raise ShapeshifterError(
-            f"{path} is refused: it holds more than weights and settings, and reading that could "
-            "run code (or it is no checkpoint)"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ShapeshifterError(
-            f"{path} cannot be read as a checkpoint: it is truncated or damaged"
-        ) from error
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise ShapeshifterError(f"{path} is no checkpoint of fairseq's: it holds no model")
-    return state
-
-
-def _write(state: dict[str, Any], out: Path) -> None:
-    part = out.with_name(out.name + ".part")
-    try:
-        torch.save(state, part)
-        os.replace(part, out)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError where a folder is missing
-        part.unlink(missing_ok=True)
-        raise ShapeshifterError(f"{out} cannot be written: {str(error).splitlines()[0]}") from error

@@ -9,9 +9,10 @@ Works on any `nn.Module` in place::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
@@ -59,30 +60,39 @@ def factorize(
     model: nn.Module,
     plan: Plan,
     *,
+    init: Literal["random", "project"] = "random",
     layer_gain: float = LAYER_GAIN,
     embed_gain: float = EMBED_GAIN,
+    progress: Callable[[list[Matrix]], Iterable[Matrix]] = iter,
 ) -> nn.Module:
-    """Replace a model's dense matrices in place with freshly drawn factors; ties and biases stay.
-
-    Each W starts with the standard deviation that its dense weight had (the padding row aside).
+    """Replace a model's dense matrices in place with factors; ties and biases stay.
 
     Args:
         model: any module; its device and dtype are kept.
         plan: which matrix gets which factorization.
+        init: "random" draws the factors so that each W starts with the standard deviation that its
+            dense weight had (the padding row aside); "project" makes each W the best approximation
+            of its dense weight, see `Factorization.project_`.
         layer_gain, embed_gain: step size of W under Adam for linear layers and for tables that
             serve as an embedding, see `Factorization.initialize_`.
+        progress: wraps the list of matrices, as `tqdm.tqdm` does; large ones take a while.
 
     Returns:
         The same model.
 
     Raises:
-        ShapeshifterError: if a rule matches nothing, or a rank, an option or the family does not
-            fit its matrix. The model is then as it was.
+        ShapeshifterError: if a rule matches nothing, a rank, an option or the family does not fit
+            its matrix, or a weight to project holds NaN or infinity. The model is then as it was.
     """
+    if init not in ("random", "project"):
+        raise ShapeshifterError(f"init={init!r}: choose 'random' or 'project'")
     found = matrices(model)
     _check_every_rule_matches(plan, found)
     # All factors are made before the first layer is replaced, so that an error changes nothing.
-    factors = [_factors_for(matrix, plan, layer_gain, embed_gain) for matrix in found]
+    factors = [
+        _factors_for(matrix, plan, init, embed_gain if matrix.is_embedding else layer_gain)
+        for matrix in progress(found)
+    ]
     for matrix, made in zip(found, factors):
         if made is not None:
             model = _replace(model, matrix.modules, partial(_factorized_layer, made))
@@ -125,17 +135,22 @@ def _check_every_rule_matches(plan: Plan, found: list[Matrix]) -> None:
             )
 
 
-def _factors_for(
-    matrix: Matrix, plan: Plan, layer_gain: float, embed_gain: float
-) -> Factorization | None:
+def _factors_for(matrix: Matrix, plan: Plan, init: str, gain: float) -> Factorization | None:
     rule = plan.rule_for(list(matrix.modules))
     if rule is None or rule.spec is None:
         return None
     factors = _family_of(rule, matrix)
-    weight = matrix.weight.detach().float()
+    weight = matrix.weight.detach()
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    if init == "project":
+        try:
+            factors.to(weight).project_(weight, gain)
+        except ShapeshifterError as error:
+            raise ShapeshifterError(f"{next(iter(matrix.modules))}: {error}") from None
+        return factors.to(matrix.weight)
     if matrix.zero_row is not None:
         weight = torch.cat([weight[: matrix.zero_row], weight[matrix.zero_row + 1 :]])
-    factors.initialize_(weight.std().item(), embed_gain if matrix.is_embedding else layer_gain)
+    factors.initialize_(weight.std().item(), gain)
     return factors.to(matrix.weight)
 
 

@@ -24,7 +24,7 @@ HELP
     ;;
 esac
 
-bash "$root/recipes/install.sh" fairseq recipes test
+bash "$root/recipes/install.sh" fairseq recipes deploy test
 export PATH=$root/.venv/bin:$PATH
 cd -- "$root"
 if [ $# -gt 0 ]; then exec python -m pytest "$@"; fi

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from shapeshifter_fairseq import factorizations
+from shapeshifter_fairseq import ShapeshifterError, factorizations
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.models.counting import build_models, count
 
@@ -74,3 +74,8 @@ def test_the_tiny_architecture_trains_with_it():
     before.backward()
     optimizer.step()
     assert loss() < before
+
+
+def test_it_cannot_be_projected():
+    with pytest.raises(ShapeshifterError, match="Tucker cannot approximate"):
+        Tucker(8, 6, 2).project_(torch.ones(8, 6), gain=1.0)

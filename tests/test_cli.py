@@ -63,8 +63,24 @@ def test_debug_raises(capsys):
         cli.main(["--debug", "params", "--arch", "nonsense", "--vocab", "50"])
 
 
-def test_help_teaches(capsys):
+@pytest.mark.parametrize(
+    "example",
+    [
+        "params --arch shapeshifter_transformer_iwslt",
+        "project dense/checkpoint_best.pt small.pt --layer-rank 64",
+        "fold runs/my-model/checkpoint_best.pt folded.pt",
+        "average averaged.pt --last 10 runs/my-model",
+    ],
+)
+def test_help_teaches(example, capsys):
     with pytest.raises(SystemExit) as exit:
-        cli.main(["params", "--help"])
+        cli.main([example.split()[0], "--help"])
     assert exit.value.code == 0
-    assert "shapeshifter params --arch shapeshifter_transformer_iwslt" in capsys.readouterr().out
+    assert f"shapeshifter {example}" in capsys.readouterr().out
+
+
+def test_a_module_that_is_missing_is_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert cli.main(["project", "dense.pt", "out.pt"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "project needs tqdm: pip install" in lines[0]

@@ -104,6 +104,63 @@ def test_spread_is_the_dense_weights():
     assert model[1].weight[3].abs().max() == 0
 
 
+def test_projection_keeps_ties_biases_modes_and_types():
+    torch.manual_seed(0)
+    dense = Tagger().bfloat16().eval()
+    model = factorize(copy.deepcopy(dense), Plan.parse("*=low_rank:32"), init="project")
+    assert model.output.factors is model.embed.factors
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert not any(module.training for module in model.modules())
+    found, expected = model(TOKENS), dense(TOKENS)
+    assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize("plan", EVERY_FAMILY)
+def test_every_family_projects_nearer_than_chance(plan):
+    """And the same way each time."""
+    torch.manual_seed(0)
+    dense, seen = Tagger(), []
+    models = [
+        factorize(
+            copy.deepcopy(dense),
+            Plan.parse(plan),
+            init="project",
+            progress=lambda found: (seen.append(matrix) or matrix for matrix in found),
+        )
+        for _ in range(2)
+    ]
+    assert len(seen) == 2 * 3
+    for layer, again, before in zip(*(m.layers for m in (*models, dense))):
+        assert layer.factors.relative_error(before.weight) < 0.99
+        assert torch.equal(layer.weight, again.weight)
+
+
+def test_projection_gives_the_wanted_step():
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(64, 64), nn.Embedding(64, 64))
+    gains = {"layer_gain": 1.0, "embed_gain": 5.0}
+    model = factorize(dense, Plan.parse("*=4"), init="project", **gains)
+    before = [layer.weight.detach() for layer in model]
+    with torch.no_grad():
+        for layer in model:
+            for factor in layer.factors.parameters():
+                factor.add_(1e-4 * torch.randn_like(factor).sign())
+    moved = [(layer.weight - old).square().mean().sqrt() for layer, old in zip(model, before)]
+    assert [move.item() / 1e-4 for move in moved] == pytest.approx([1.0, 5.0], rel=0.15)
+
+
+def test_a_weight_that_cannot_be_projected_is_named():
+    model = Tagger()
+    with torch.no_grad():
+        model.layers[1].weight[3, 3] = float("inf")
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ShapeshifterError, match=r"^layers\.1: .*NaN or infinity"):
+        factorize(model, Plan.parse("*=4"), init="project")
+    assert model.state_dict().keys() == before.keys()
+    with pytest.raises(ShapeshifterError, match="init='svd'"):
+        factorize(model, Plan.parse("*=4"), init="svd")
+
+
 def test_a_rule_leaves_a_matrix_dense():
     model = factorized("*=4,layers.0=dense")
     assert type(model.layers[0]) is nn.Linear

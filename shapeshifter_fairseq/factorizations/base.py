@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,23 @@ from torch.nn import functional as F
 
 from ..errors import ShapeshifterError
 
+# Rounds of `project_`, and the fall of the error, as a factor, that another one has to bring: where
+# there is no closed form, and where only what is cut off is filled in.
+ROUNDS, WORTH = 200, 0.9999
+FILLING_ROUNDS, FILLING_WORTH = 50, 0.999
+# What a round would fill in anew, as a part of the error, for there to be one: in a large table few
+# places are cut off.
+FILLED_IN = 0.03
+
 
 class Factorization(nn.Module, ABC):
     """A matrix W of n rows and m columns that is held as small factors.
 
     A family is a subclass in a file of its own; it names its factors (`_factors`), multiplies
-    them out (`_materialize`) and looks rows up (`_rows`). This class adds what all of them need:
-    factors drawn for a wanted spread of W, a row that is always zero (an embedding's padding token)
-    and W reused at inference.
+    them out (`_materialize`), looks rows up (`_rows`) and, if it can, finds those of a given matrix
+    (`_project`). This class adds what all of them need: factors drawn for a wanted spread of W, the
+    step size of W, a row that is always zero (an embedding's padding token) and W reused at
+    inference.
 
     Besides the rank a family may have options: whole numbers, such as a count of blocks, which are
     the keyword-only arguments of its constructor, each with a default.
@@ -143,6 +152,105 @@ class Factorization(nn.Module, ABC):
         rows = self._rows(some.to(self.scale.device))
         for factor, _ in self._factors():
             factor.mul_((std / rows.square().mean().sqrt()) ** (1 / self.degree))
+
+    # --- factors of a given matrix -----------------------------------------------------------
+
+    def _project(self, weight: Tensor) -> None:  # shape: (n, m)
+        """Set the factors so that W, with a `scale` of 1, is near `weight`, all terms balanced."""
+        raise ShapeshifterError(
+            f"{type(self).__name__} cannot approximate a given matrix; train it from the start, or "
+            "take another family"
+        )
+
+    @torch.no_grad()
+    def project_(self, weight: Tensor, gain: float) -> None:
+        """Set the factors so that W is the best approximation of a matrix, as near as is known.
+
+        The family's docstring says how, and whether nothing could be nearer. The factors of a term
+        get equal mean squares, and `scale` is chosen so that W then moves as after `initialize_`.
+
+        Args:
+            weight: the matrix; what its `zero_row` holds does not count.  # shape: (n, m)
+            gain: how far Adam's first step moves an entry of W, in the mean square, in units of
+                the learning rate.
+
+        Raises:
+            ShapeshifterError: if the matrix has another shape, or holds a NaN or an infinity, or
+                the family knows no way.
+        """
+        if weight.shape != (self.n, self.m):
+            raise ShapeshifterError(
+                f"a matrix of shape {tuple(weight.shape)} does not fit factors of one of "
+                f"{(self.n, self.m)}"
+            )
+        if not weight.isfinite().all():
+            raise ShapeshifterError("the matrix holds NaN or infinity; take another checkpoint")
+        self._forget()
+        self.scale.fill_(1)
+        weight = weight.to(self.scale, copy=True)
+        if self.zero_row is not None:
+            weight[self.zero_row] = 0
+        self._project(weight)
+        self._set_gain_(gain)
+
+    def _project_padded(
+        self,
+        weight: Tensor,
+        fit: Callable[[Tensor], None],
+        products: Callable[[], Tensor],
+        closed_form: bool = True,
+    ) -> None:
+        """`_project` by rounds, for a family whose products have more rows and columns than W.
+
+        `products` makes them. `fit` sets the factors to the best for a whole matrix if there is a
+        `closed_form`, else to better ones than they are. What is cut off, and the row that is
+        always zero, may be anything: `fit` gets zeros there first, and then what the factors before
+        made of them, so that on the entries that count the error does not grow. The least has no
+        closed form (hard-impute: Mazumder, Hastie and Tibshirani, 2010).
+        """
+        whole = torch.zeros_like(products())
+        counts = torch.zeros_like(whole, dtype=torch.bool)
+        counts[: self.n, : self.m] = True
+        if self.zero_row is not None:
+            counts[self.zero_row] = False
+        whole[: self.n, : self.m] = weight
+        rounds, worth = (FILLING_ROUNDS, FILLING_WORTH) if closed_form else (ROUNDS, WORTH)
+        error = math.inf
+        for _ in range(1 if closed_form and counts.all() else rounds):
+            fit(whole)
+            before, made = error, products()
+            error = torch.where(counts, made - whole, 0).norm().item()
+            filled_in = torch.where(counts, 0, made - whole).norm().item()
+            if error >= before * worth or (closed_form and filled_in < error * FILLED_IN):
+                break
+            whole = torch.where(counts, whole, made)
+
+    def relative_error(self, weight: Tensor) -> float:
+        """|W - weight| / |weight| in the Frobenius norm, or |W| for a matrix of zeros."""
+        with torch.no_grad():
+            # In double precision: the squares of a large table add up to more than float32 holds.
+            weight = weight.double()
+            error, norm = (self._whole().double() - weight).norm(), weight.norm()
+            return (error / norm).item() if norm > 0 else error.item()
+
+    def _set_gain_(self, gain: float) -> None:
+        """Choose `scale` for the wanted gain; the factors change with it and W stays."""
+        # All factors times t and scale^p divided by t^d leave W alone. A factor's step of +-lr then
+        # moves it t times less.
+        d, p, now = self.degree, self.degree if self.scale_each else 1, self._gain()
+        if now == 0:  # W is zero, and so are its factors
+            return
+        scale = self.scale.item() * (gain / now) ** (d / p)
+        scale = torch.tensor(scale).bfloat16().item()  # as in `initialize_`
+        for factor, _ in self._factors():
+            factor.mul_((self.scale.item() / scale) ** (p / d))
+        self.scale.fill_(scale)
+
+    def _gain(self) -> float:
+        """How far steps of +-1 on all numbers move an entry of W, in the mean square."""
+        # A step on one factor is multiplied by the others. Of two, this is the other's mean square.
+        squares = [factor.square().mean().item() for factor, _ in self._factors()]
+        return self.scale.item() * math.sqrt(self.terms * sum(squares))
 
     # --- what layers use -------------------------------------------------------------------
 

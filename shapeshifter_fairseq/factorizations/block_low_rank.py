@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import svd
 from .base import Factorization, require_between
 
 
@@ -19,6 +20,8 @@ class BlockLowRank(Factorization):
     with blocks of o = n/b rows and p = m/b columns; where b does not divide, they are rounded up
     and rows and columns past n and m are cut off. It stores b*r*(n + m) numbers, and is `LowRank`
     for b = 1. `scale` is explained in `Kronecker`.
+
+    A matrix is projected by the r largest singular values of each block; nothing is nearer.
     """
 
     def __init__(
@@ -54,6 +57,13 @@ class BlockLowRank(Factorization):
         rows = torch.einsum("ti,tjr,ijrp->tjp", own, left, self.R * self.scale)
         return rows.flatten(1)[:, : self.m]
 
+    def _project(self, weight: Tensor) -> None:
+        b, rows, columns = self.blocks, self.L.shape[2], self.R.shape[3]
+        whole = F.pad(weight, (0, b * columns - self.m, 0, b * rows - self.n))
+        left, right = svd.of_rank(self._blocks_of(whole), self.rank)
+        self.L.copy_(left)
+        self.R.copy_(right)
+
     def _linear_cost(self, vectors: int) -> int:
         return vectors * (self.L.numel() + self.R.numel())
 
@@ -69,6 +79,10 @@ class BlockLowRank(Factorization):
 
     def _whole_of(self, blocks: Tensor) -> Tensor:  # (i, j, o, p) -> rows of W by columns of W
         return blocks.transpose(1, 2)  # shape: (i, o, j, p)
+
+    def _blocks_of(self, whole: Tensor) -> Tensor:  # (b*o, b*p) -> (i, j, o, p)
+        b = self.blocks
+        return whole.view(b, self.L.shape[2], b, self.R.shape[3]).transpose(1, 2)
 
     def _place_of(self, row: Tensor) -> tuple[Tensor, Tensor]:  # row of W -> block row, row in it
         rows = self.L.shape[2]

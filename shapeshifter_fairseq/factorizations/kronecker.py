@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from . import svd
 from .base import Factorization
 
 
@@ -62,6 +63,10 @@ class Kronecker(Factorization):
     whatever its size, so the smaller A and B are stored, the further one step moves W; `scale`
     leaves W itself alone. It is no parameter, but it is part of the state dict: a checkpoint means
     the same matrix whatever `gain` it is loaded under.
+
+    A matrix is projected by rearranging it so that every Kronecker product becomes an outer product
+    (Van Loan and Pitsianis, 1993) and taking the r largest singular values. Nothing is nearer where
+    n1*n2 = n, m1*m2 = m and no row is always zero; else see `_project_padded`.
     """
 
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
@@ -89,11 +94,22 @@ class Kronecker(Factorization):
         return [(self.A, (0, 1)), (self.B, (1, 2))]
 
     def _materialize(self) -> Tensor:
+        return self._products()[: self.n, : self.m]
+
+    def _products(self) -> Tensor:  # shape: (n1*n2, m1*m2)
         n1, n2, m1, m2 = self.shape
         left = (self.A * self.scale).view(n1 * m1, self.rank)
         products = left @ self.B.view(self.rank, n2 * m2)  # shape: (n1*m1, n2*m2)
-        weight = products.view(n1, m1, n2, m2).transpose(1, 2).reshape(n1 * n2, m1 * m2)
-        return weight[: self.n, : self.m]
+        return products.view(n1, m1, n2, m2).transpose(1, 2).reshape(n1 * n2, m1 * m2)
+
+    def _project(self, weight: Tensor) -> None:
+        self._project_padded(weight, self._fit, self._products)
+
+    def _fit(self, whole: Tensor) -> None:  # shape: (n1*n2, m1*m2)
+        n1, n2, m1, m2 = self.shape
+        products = whole.view(n1, n2, m1, m2).transpose(1, 2).reshape(n1 * m1, n2 * m2)
+        for factor, nearest in zip((self.A, self.B), svd.of_rank(products, self.rank)):
+            factor.copy_(nearest.view_as(factor))
 
     def _rows(self, index: Tensor) -> Tensor:
         n2 = self.shape.n2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from . import svd
 from .base import Factorization
 
 
@@ -15,6 +16,8 @@ class LowRank(Factorization):
 
     It stores r*(n + m) numbers. The rank of W is at most r, and a stack of such layers keeps to it;
     that is what Kronecker products do without. `scale` is explained in `Kronecker`.
+
+    A matrix is projected by its r largest singular values; no U V is nearer.
     """
 
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
@@ -38,6 +41,10 @@ class LowRank(Factorization):
 
     def _rows(self, index: Tensor) -> Tensor:
         return self.U.index_select(0, index) @ (self.V * self.scale)
+
+    def _project(self, weight: Tensor) -> None:
+        for factor, nearest in zip((self.U, self.V), svd.of_rank(weight, self.rank)):
+            factor.copy_(nearest)
 
     def _linear_cost(self, vectors: int) -> int:
         return vectors * (self.U.numel() + self.V.numel())

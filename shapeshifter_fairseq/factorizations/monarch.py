@@ -20,10 +20,17 @@ class Monarch(BlockLowRank):
     That is `BlockLowRank` whose block i has the rows i, i + b, i + 2b, ..., and it stores as many
     numbers, b*r*(n + m). Rd's block j is R[:, j] with its first two dimensions flattened, Ld's
     block i is L[i] with o in front.
+
+    A matrix is projected by the r largest singular values of each slice (i, j) of it; nothing is
+    nearer, whatever the rank and the two sizes.
     """
 
     def _whole_of(self, blocks: Tensor) -> Tensor:
         return blocks.permute(2, 0, 1, 3)  # shape: (o, i, j, p)
+
+    def _blocks_of(self, whole: Tensor) -> Tensor:
+        b = self.blocks
+        return whole.view(self.L.shape[2], b, b, self.R.shape[3]).permute(1, 2, 0, 3)
 
     def _place_of(self, row: Tensor) -> tuple[Tensor, Tensor]:
         return row % self.blocks, row // self.blocks

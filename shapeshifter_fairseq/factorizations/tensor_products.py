@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from . import svd
+
+# Added to squares, as a fraction of their mean, before dividing by them.
+RIDGE = 1e-10
 
 
 def tensor_product(leaves: Sequence[Tensor], norm: bool = False) -> Tensor:
@@ -36,6 +42,61 @@ def sum_of_tensor_products(leaves: Sequence[Tensor]) -> Tensor:
     """
     left, right = (tensor_product(half) for half in halves(leaves))
     return (left.transpose(-1, -2) @ right).flatten(-2)
+
+
+def nearer_sum(whole: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Vectors whose sum of r tensor products is nearer to a tensor than that of the given ones.
+
+    A product of two vectors is a matrix of rank 1, and the singular values give the nearest sum. Of
+    more there is no closed form: here each vector in turn is fitted to the others (a sweep of
+    alternating least squares; Carroll and Chang, 1970). Repeated, that never adds to the error, and
+    it may end where another start would have led further.
+
+    Args:
+        whole: a batch of tensors.  # shape: (B, q_1, ..., q_o)
+        leaves: the vectors to begin with.  # shapes: (B, r, q_1), ..., (B, r, q_o)
+
+    Returns:
+        Vectors of the same shapes; those of a product have equal mean squares.
+    """
+    if len(leaves) == 2:
+        left, right = svd.of_rank(whole, leaves[0].shape[1])
+        return [left.mT, right]
+    whole, fitted = whole.double(), [leaf.double() for leaf in leaves]
+    for place in range(len(fitted)):
+        fitted[place] = _least_squares(whole, fitted, place)
+    sizes = [leaf.square().mean(2, keepdim=True).sqrt() for leaf in fitted]
+    mean = torch.stack(sizes).log().mean(0).exp()
+    return [leaf * torch.where(size > 0, mean / size, 0) for leaf, size in zip(fitted, sizes)]
+
+
+def _least_squares(whole: Tensor, leaves: Sequence[Tensor], place: int) -> Tensor:
+    """The vectors in one place of the products that fit the others best.  # shape: (B, r, q)"""
+    others = [leaf for k, leaf in enumerate(leaves) if k != place]
+    squares = torch.stack([leaf @ leaf.mT for leaf in others]).prod(0)  # shape: (B, r, r)
+    ridge = RIDGE * squares.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
+    squares = squares + torch.diag_embed(ridge.unsqueeze(1).expand(-1, squares.shape[1]))
+    # Beginning with the last, each vector takes its dimension out of the tensor: b runs over the
+    # batch, r over the products, the others over the entries of vectors.
+    axes = "cdefghijklmnopq"[: len(leaves)]
+    met, has = whole, "b" + axes
+    for k in reversed(range(len(leaves))):
+        if k != place:
+            left = "br" + "".join(axis for axis in has if axis not in "br" + axes[k])
+            met = torch.einsum(f"{has},br{axes[k]}->{left}", met, leaves[k])
+            has = left
+    return torch.linalg.solve(squares, met)
+
+
+def gain_of(squares: Tensor) -> float:
+    """How far steps of +-1 on all numbers of a tensor product move its entries, mean square.
+
+    Args:
+        squares: mean squares of the o vectors of each product.  # shape: (*, o)
+    """
+    order = squares.shape[-1]
+    others = [squares[..., [k for k in range(order) if k != step]] for step in range(order)]
+    return sum(other.prod(-1).mean().item() for other in others) ** 0.5
 
 
 def halves(leaves: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:

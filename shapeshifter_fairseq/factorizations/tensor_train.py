@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
+import math
+from functools import cache, reduce
 from math import ceil, prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import svd
 from .base import Factorization, require_between
 
 
@@ -23,6 +25,10 @@ class TensorTrain(Factorization):
     a product of a row of r_1 numbers, matrices of r_(k-1) x r_k and a column. It stores the sum
     over k of r_(k-1)*n_k*m_k*r_k numbers. Every r_k is `rank`, but no more than a train that holds
     any matrix needs there.
+
+    A matrix is projected by one truncated SVD after the other, core by core (TT-SVD). The least
+    error is at most sqrt(d - 1) times smaller, so with two cores nothing is nearer; for rows and
+    columns that are cut off see `_project_padded`.
     """
 
     scale_each = True
@@ -60,12 +66,45 @@ class TensorTrain(Factorization):
         self._match_(std)
 
     def _materialize(self) -> Tensor:
+        return self._products()[: self.n, : self.m]
+
+    def _products(self) -> Tensor:  # shape: (n1*...*nd, m1*...*md)
         left = self.scale.new_ones(1, 1, 1)  # shape: (rows so far, columns so far, r_k)
         for core, _ in self._factors():
             rows, columns, _ = left.shape
             left = torch.einsum("nmr,rijs->nimjs", left, core * self.scale)
             left = left.reshape(rows * core.shape[1], columns * core.shape[2], core.shape[3])
-        return left.squeeze(2)[: self.n, : self.m]
+        return left.squeeze(2)
+
+    def _project(self, weight: Tensor) -> None:
+        self._project_padded(weight, self._fit, self._products)
+
+    def _fit(self, whole: Tensor) -> None:  # shape: (n1*...*nd, m1*...*md)
+        cores = [core for core, _ in self._factors()]
+        digits = whole.view([core.shape[side] for side in (1, 2) for core in cores])
+        # i1 j1 i2 j2 ...: the digits of rows and of columns in turn
+        rest = digits.permute([d + side for d in range(self.cores) for side in (0, self.cores)])
+        bond = whole.new_ones(1)  # the singular values between a core and the next
+        for core in cores[:-1]:
+            rows = core.shape[0] * core.shape[1] * core.shape[2]
+            u, s, v = svd.singular_values(rest.reshape(rows, -1), core.shape[3])
+            # Both neighbours get the root of the values between them.
+            core.copy_(_divided(u.view_as(core), bond) * s.sqrt())
+            rest, bond = s.unsqueeze(1) * v, s
+        cores[-1].copy_(_divided(rest.reshape(cores[-1].shape), bond))
+        sizes = [core.square().mean().sqrt() for core in cores]
+        mean = torch.stack(sizes).log().mean().exp()
+        for core, size in zip(cores, sizes):
+            core.mul_(mean / size if mean > 0 else 0)
+
+    def _gain(self) -> float:
+        # Along the train as `_products` goes, with mean squares; the core that steps counts 1.
+        squares = [core.square().mean((1, 2)) for core, _ in self._factors()]
+        moved = 0.0
+        for k, square in enumerate(squares):
+            chain = [*squares[:k], torch.ones_like(square), *squares[k + 1 :]]
+            moved += reduce(torch.matmul, chain).item()
+        return self.scale.item() ** self.cores * math.sqrt(moved)
 
     def _rows(self, index: Tensor) -> Tensor:
         cores = [core * self.scale for core, _ in self._factors()]
@@ -99,6 +138,12 @@ class TensorTrain(Factorization):
             y = torch.einsum("tbmra,qnmr->tbqna", y, core)
             after *= rows
         return y.reshape(len(x), after)[:, : self.n]
+
+
+def _divided(core: Tensor, bond: Tensor) -> Tensor:
+    """A core divided by the roots of the singular values before it; where they are zero, zero."""
+    root = bond.sqrt().view(-1, 1, 1, 1)
+    return torch.where(root > 0, core / root, 0)
 
 
 def core_shapes(n: int, m: int, rank: int, cores: int) -> list[tuple[int, int, int, int]]:

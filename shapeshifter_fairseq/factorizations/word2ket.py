@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from math import ceil
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
 from .base import Factorization, require_between, root
-from .tensor_products import sum_of_tensor_products, tensor_product
+from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products, tensor_product
+
+# Steps of Adam that project a table through LayerNorms.
+NORMED_ROUNDS = 300
 
 
 class Word2Ket(Factorization):
@@ -25,6 +29,10 @@ class Word2Ket(Factorization):
     own), which keeps gradients from growing with the order (section 3.3.3)::
 
         W[i] = spread * sum over k of  LN(LN(u_ik1 (x) u_ik2) (x) LN(u_ik3 (x) u_ik4)),  u = scale*v
+
+    A matrix is projected row by row: by one SVD for order 2, by alternating least squares beyond
+    (`nearer_sum`), with LayerNorms by Adam. `_project_padded` says what becomes of the entries that
+    a cut to m leaves free.
     """
 
     for_linear = False
@@ -85,19 +93,75 @@ class Word2Ket(Factorization):
         # r products of mean square 1; rounded as `scale` is.
         self.spread.fill_(torch.tensor(std / math.sqrt(self.rank)).bfloat16().item())
 
+    def _project(self, weight: Tensor) -> None:
+        self.v.normal_(generator=torch.Generator(weight.device).manual_seed(0))
+        if self.norm:
+            self._descend(weight)
+        else:
+            self.v[:, :, 0, self._first :] = 0
+            products = partial(self._products_of, self.v)
+            self._project_padded(weight, self._fit, products, closed_form=self.order == 2)
+
+    def _leaves(self) -> list[Tensor]:
+        first, *others = self.v.unbind(2)  # shapes: (n, r, q)
+        return [first[:, :, : self._first], *others]
+
+    def _fit(self, whole: Tensor) -> None:  # shape: (n, q_1*q*...*q)
+        leaves = self._leaves()
+        sizes = [leaf.shape[2] for leaf in leaves]
+        for leaf, found in zip(leaves, nearer_sum(whole.view(self.n, *sizes), leaves)):
+            leaf.copy_(found)
+
+    @torch.enable_grad()
+    def _descend(self, weight: Tensor) -> None:
+        # The size of a vector makes no difference, so Adam's step is a share of its direction.
+        vectors = self.v.detach().clone().requires_grad_()
+        adam = torch.optim.Adam([vectors], lr=0.2)
+        slower = torch.optim.lr_scheduler.LinearLR(adam, 1, 0, NORMED_ROUNDS)
+        counts = torch.ones_like(weight[:, :1])
+        if self.zero_row is not None:
+            counts[self.zero_row] = 0
+        self.spread.fill_(1)
+        for _ in range(NORMED_ROUNDS):
+            made = self._products_of(vectors)[:, : self.m] * counts
+            with torch.no_grad():  # the best multiple
+                spread = (made * weight).sum() / made.square().sum()
+            (made * spread - weight).square().sum().backward()
+            adam.step()
+            adam.zero_grad()
+            slower.step()
+        with torch.no_grad():
+            self.v.copy_(vectors / vectors.square().mean(3, keepdim=True).sqrt())
+            made = self._products_of(self.v)[:, : self.m] * counts
+            spread = (made * weight).sum() / made.square().sum()
+            self.spread.fill_(spread.bfloat16().item())
+
+    def _gain(self) -> float:
+        if self.norm:  # tried out: how much a LayerNorm enlarges a step depends on its input
+            draw = torch.Generator(self.v.device).manual_seed(0)
+            step = torch.empty_like(self.v).normal_(generator=draw).sign() * 1e-3
+            moved = self._products_of(self.v + step) - self._products_of(self.v)
+            return moved.square().mean().sqrt().item() / 1e-3
+        squares = [(leaf * self.scale).square().mean(2) for leaf in self._leaves()]
+        moved = gain_of(torch.stack(squares, 2))
+        return self.scale.item() * math.sqrt(self.rank) * moved
+
     def _materialize(self) -> Tensor:
-        return self._products_of(self.v)
+        return self._products_of(self.v)[:, : self.m]
 
     def _rows(self, index: Tensor) -> Tensor:
-        return self._products_of(self.v.index_select(0, index))
+        return self._products_of(self.v.index_select(0, index))[:, : self.m]
 
-    def _products_of(self, vectors: Tensor) -> Tensor:  # (T, r, o, q) -> (T, m)
+    def _products_of(self, vectors: Tensor) -> Tensor:  # (T, r, o, q) -> (T, m or a little more)
         leaves = (vectors * self.scale).unbind(2)
         if self.norm:
-            return (tensor_product(leaves, norm=True).sum(1) * self.spread)[:, : self.m]
-        # The entries of the first vector that the cut to m leaves unused are not multiplied.
-        first = leaves[0][:, :, : ceil(self.m / self.q ** (self.order - 1))]
-        return sum_of_tensor_products([first, *leaves[1:]])[:, : self.m]
+            return tensor_product(leaves, norm=True).sum(1) * self.spread
+        return sum_of_tensor_products([leaves[0][:, :, : self._first], *leaves[1:]])
+
+    @property
+    def _first(self) -> int:
+        """How many entries of a first vector the cut to m columns does not leave unused."""
+        return ceil(self.m / self.q ** (self.order - 1))
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products of rows of W, at a cost of r*r*o*q each: no row is built.

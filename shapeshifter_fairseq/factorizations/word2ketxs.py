@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from math import ceil, prod
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .base import Factorization, require_between, root
-from .tensor_products import sum_of_tensor_products
+from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products
 
 
 class Word2KetXS(Factorization):
@@ -22,6 +23,9 @@ class Word2KetXS(Factorization):
         W[i, j] = scale^o * sum over k of  F[1, k, i1, j1] * ... * F[o, k, io, jo]
 
     It stores r*o*q*t numbers. Any order o from 2 up will do; rows need one row of each F_jk.
+
+    A matrix is projected as a tensor of order o, whose products the F_jk are as vectors: by one SVD
+    for order 2, as in `Kronecker`, by alternating least squares beyond, see `nearer_sum`.
     """
 
     scale_each = True
@@ -67,6 +71,9 @@ class Word2KetXS(Factorization):
         return ceil(self.n / self.t**later), ceil(self.m / self.q**later)
 
     def _materialize(self) -> Tensor:
+        return self._products()[: self.n, : self.m]
+
+    def _products(self) -> Tensor:
         matrices = self._matrices()
         shapes = [matrix.shape[1:] for matrix in matrices]
         # As tensor products of vectors of t*q; then the digits of rows and of columns part.
@@ -74,7 +81,26 @@ class Word2KetXS(Factorization):
         whole = whole.view([size for shape in shapes for size in shape])
         whole = whole.permute(*range(0, whole.dim(), 2), *range(1, whole.dim(), 2))
         rows = self.t ** (self.order - 1) * shapes[0][0]
-        return whole.reshape(rows, -1)[: self.n, : self.m]
+        return whole.reshape(rows, -1)
+
+    def _project(self, weight: Tensor) -> None:
+        self.F.normal_(generator=torch.Generator(weight.device).manual_seed(0))
+        self._project_padded(weight, self._fit, self._products, closed_form=self.order == 2)
+
+    def _fit(self, whole: Tensor) -> None:
+        matrices = self._matrices()
+        shapes = [matrix.shape[1:] for matrix in matrices]
+        whole = whole.view([shape[side] for side in (0, 1) for shape in shapes])
+        # i1 j1 i2 j2 ...: the digits of rows and of columns in turn, then those of a place as one
+        digits = [place + side for place in range(self.order) for side in (0, self.order)]
+        whole = whole.permute(digits).reshape(1, *(prod(shape) for shape in shapes))
+        found = nearer_sum(whole, [matrix.flatten(1).unsqueeze(0) for matrix in matrices])
+        for factor, (rows, columns), vectors in zip(self.F, shapes, found):
+            factor[:, :rows, :columns] = vectors.view(self.rank, rows, columns)
+
+    def _gain(self) -> float:
+        squares = [matrix.square().mean((1, 2)) for matrix in self._matrices()]
+        return self.scale.item() * math.sqrt(self.rank) * gain_of(torch.stack(squares, 1))
 
     def _rows(self, index: Tensor) -> Tensor:
         leaves = []

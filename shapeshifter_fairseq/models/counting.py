@@ -63,7 +63,7 @@ def build_models(
         models = ARCH_MODEL_REGISTRY.items()
         ours = sorted(name for name, model in models if issubclass(model, FactorizedModel))
         raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
-    task = _task(source_vocab, target_vocab, joined)
+    task = task_with(source_vocab, target_vocab, joined)
     model = _build(arch, model_options, task)
     has_plan = isinstance(model, FactorizedModel)
     all_dense = ["--factor-plan", "*=dense"] if has_plan else []
@@ -74,7 +74,7 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _task(source_vocab: int, target_vocab: int, joined: bool) -> argparse.Namespace:
+def task_with(source_vocab: int, target_vocab: int, joined: bool) -> argparse.Namespace:
     """All that a model asks of its task: two dictionaries."""
     source = _dictionary("source", source_vocab)
     target = source if joined else _dictionary("target", target_vocab)

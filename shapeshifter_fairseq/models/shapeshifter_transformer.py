@@ -9,9 +9,11 @@ from fairseq.models.transformer import TransformerModel, base_architecture, tran
 from fairseq.tasks import FairseqTask
 
 from ..errors import ShapeshifterError
+from ..factorize import factorize
 from ..layers import EMBED_GAIN, LAYER_GAIN
+from ..options import TRANSFORMER_RANKS, add_layer_options, gains_of, plan_of
 from ..plan import Family
-from ._factorized import FactorizedModel, factorized, parse_rank, refuse
+from ._factorized import FactorizedModel, refuse
 
 # Options of fairseq's Transformer that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -37,35 +39,25 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
         super().add_args(parser)
-        parser.add_argument(
-            "--layer-rank",
-            type=parse_rank,
-            metavar="R",
-            help="rank of every attention projection and feed-forward matrix, or 'dense'",
-        )
-        parser.add_argument(
-            "--layer-gain",
-            type=float,
-            metavar="G",
-            help=f"as --embed-gain, for the layers' matrices (default {LAYER_GAIN})",
-        )
+        add_layer_options(parser)
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
         shapeshifter_base(args)  # options that an older checkpoint does not have yet
-        refuse(args, _UNSUPPORTED)
-        if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
-            raise ShapeshifterError(
-                "this architecture shares all embeddings and needs one dictionary for both "
-                "languages: run fairseq-preprocess with --joined-dictionary, or train with "
-                "--arch shapeshifter_transformer, which ties nothing unless told to"
-            )
-        ranks = {
-            "*": "--layer-rank",
-            "*.embed_tokens": "--embed-rank",
-            "*.output_projection": "--embed-rank",
-        }
-        return factorized(super().build_model(args, task), args, ranks)
+        refuse_what_cannot_work(args, task)
+        model = super().build_model(args, task)
+        return factorize(model, plan_of(args, TRANSFORMER_RANKS), **gains_of(args))
+
+
+def refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
+    """Raise a `ShapeshifterError` about an option of fairseq's that factors cannot have."""
+    refuse(args, _UNSUPPORTED)
+    if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
+        raise ShapeshifterError(
+            "this architecture shares all embeddings and needs one dictionary for both languages: "
+            "run fairseq-preprocess with --joined-dictionary, or train with "
+            "--arch shapeshifter_transformer, which ties nothing unless told to"
+        )
 
 
 # --- architectures ---------------------------------------------------------------------------

@@ -9,8 +9,10 @@ from fairseq.models.lstm import LSTMModel, base_architecture
 from fairseq.tasks import FairseqTask
 
 from ..errors import ShapeshifterError
+from ..factorize import factorize
 from ..layers import EMBED_GAIN
-from ._factorized import FactorizedModel, factorized, refuse
+from ..options import gains_of, plan_of
+from ._factorized import FactorizedModel, refuse
 
 # Options of fairseq's LSTM that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -44,7 +46,7 @@ class Word2KetLSTMModel(FactorizedModel, LSTMModel):
             model = super().build_model(args, task)
         except ValueError as error:  # ties and sizes that do not fit: fairseq says so in one line
             raise ShapeshifterError(str(error)) from error
-        return factorized(model, args, {"*.embed_tokens": "--embed-rank"})
+        return factorize(model, plan_of(args, {"*.embed_tokens": "--embed-rank"}), **gains_of(args))
 
 
 @register_model_architecture("word2ket_lstm", "word2ket_lstm_gigaword")

@@ -134,6 +134,30 @@ def test_all_families_have_about_equal_parameters(monkeypatch):
     assert max(totals.values()) <= 1.03 * min(totals.values()) <= 1.03 * 0.2 * dense
 
 
+def test_deploy(data, runs, tmp_path, monkeypatch):
+    """Fold, convert, compare, translate standard input; again, and nothing is made anew."""
+    # CTranslate2 never expects the padding token; fairseq leaves it its share of the probability,
+    # which after four updates is large enough to make long translations look worse.
+    monkeypatch.setenv("BEAM", "1")
+    out = tmp_path / "deployed here"
+    said, _ = script("deploy.sh", runs / "ours" / "checkpoint_best.pt", out)
+    rows = json.loads((out / "deploy.json").read_text())
+    assert list(rows) == ["fairseq, factors", "CTranslate2, float32", "CTranslate2, int8"]
+    sentences = (data / "raw" / "test.de").read_text().splitlines()
+    assert rows["CTranslate2, float32"]["other"] == 0
+    float32, int8 = (rows[f"CTranslate2, {name}"]["bytes"] for name in ("float32", "int8"))
+    assert int8 < float32 and "| CTranslate2, int8" in (out / "deploy.md").read_text()
+    command = shlex.split(said.splitlines()[-1].partition("<input.txt")[0])
+    text = "".join(f"{sentence}\n" for sentence in sentences)
+    for name in ("float32", "int8"):
+        call = [*command[:-1], str(out / name), "--beam", "1"]
+        done = subprocess.run(call, input=text, capture_output=True, text=True, check=True)
+        assert done.stdout == (out / f"{name}.txt").read_text()
+    before = (out / "int8" / "model.bin").stat().st_mtime_ns
+    said, _ = script("deploy.sh", runs / "ours" / "checkpoint_best.pt", out)
+    assert "skipped" in said and (out / "int8" / "model.bin").stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize(
     "name, arguments, words",
     [
@@ -146,6 +170,8 @@ def test_all_families_have_about_equal_parameters(monkeypatch):
         ("families.sh", ["lowrank"], "no family 'lowrank'; known: dense kronecker low_rank"),
         ("families.sh", ["--updates", "few"], "--updates 'few' is no positive number"),
         ("families.sh", ["--layer-rank", "3"], "come after --"),
+        ("deploy.sh", [], "CHECKPOINT"),
+        ("deploy.sh", ["nowhere.pt"], "no checkpoint nowhere.pt"),
     ],
 )
 def test_wrong_calls_are_one_line(name, arguments, words):
@@ -160,7 +186,7 @@ def test_a_mistake_in_an_option_reaches_the_screen(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["train.sh", "evaluate.sh", "quickstart.sh", "families.sh", "install.sh"]
+    "name", "train.sh evaluate.sh deploy.sh quickstart.sh families.sh install.sh".split()
 )
 def test_help_teaches(name):
     said, _ = script(name, "--help")

@@ -7,13 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeshifter_fairseq.factorizations import Kronecker
+from shapeshifter_fairseq.factorizations import Kronecker, svd
 from shapeshifter_fairseq.factorizations.kronecker import balanced_shape
 
-from .conformance import FactorizationConformance
+from .projection import ProjectionConformance, discarded
 
 
-class TestKronecker(FactorizationConformance):
+class TestKronecker(ProjectionConformance):
     family = Kronecker
     shapes = [
         (512, 512, 4),
@@ -30,6 +30,43 @@ class TestKronecker(FactorizationConformance):
             torch.kron(factors.A[:, :, k], factors.B[k]) for k in range(factors.rank)
         ]  # shapes: (n1*n2, m1*m2)
         return factors.scale * sum(terms)[: factors.n, : factors.m]
+
+    def least_error(self, factors, weight):
+        return (discarded(rearranged(weight, factors.shape), factors.rank),) * 2
+
+
+def rearranged(weight, shape):
+    """Each n2 x m2 block of W as a row."""
+    n1, n2, m1, m2 = shape
+    blocks = [row.split(m2, dim=1) for row in weight.split(n2)]
+    return torch.stack([blocks[i][j].flatten() for i in range(n1) for j in range(m1)])
+
+
+@pytest.mark.parametrize("n, m", [(101, 64), (97, 61)])
+def test_rows_that_are_cut_off_are_filled_in(n, m):
+    """Zeros there are not the best: of a matrix of the structure, cut, they would spoil a term."""
+    torch.manual_seed(0)
+    drawn, factors = Kronecker(n, m, 3).double(), Kronecker(n, m, 3).double()
+    drawn.initialize_(0.1, gain=1.0)
+    weight, (n1, n2, m1, m2) = drawn.weight().detach(), factors.shape
+    padded = torch.nn.functional.pad(weight, (0, m1 * m2 - m, 0, n1 * n2 - n))
+    with_zeros = discarded(rearranged(padded, factors.shape), 3) / weight.norm().item()
+    factors.project_(weight, gain=2.0)
+    assert factors.relative_error(weight) < 0.05 * with_zeros
+
+
+def test_a_large_matrix_is_projected_to_a_small_rank(monkeypatch):
+    """By the randomised decomposition, the same every time; its error is near the least."""
+    monkeypatch.setattr(svd, "LARGE", 100)
+    spectrum = torch.linspace(1, 0.2, 256).diag()
+    weight = torch.randn(1024, 256) @ spectrum @ torch.linalg.qr(torch.randn(256, 256))[0]
+    least = discarded(rearranged(weight, balanced_shape(1024, 256)), 8) / weight.norm().item()
+    errors = []
+    for _ in range(2):
+        factors = Kronecker(1024, 256, 8)
+        factors.project_(weight, gain=2.0)
+        errors.append(factors.relative_error(weight))
+    assert errors[0] == errors[1] == pytest.approx(least, rel=5e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """The Monarch family against its two block-diagonal matrices and its permutations."""
 
+import math
+
 import torch
 
 from shapeshifter_fairseq.factorizations import Monarch
 
-from .conformance import FactorizationConformance
+from .projection import ProjectionConformance, discarded
 
 
-class TestMonarch(FactorizationConformance):
+class TestMonarch(ProjectionConformance):
     family = Monarch
     smallest = 4
     shapes = [(512, 512, 4), (256, 128, 1), (1009, 64, 8), (64, 1009, 8), (7, 5, 2), (4, 4, 1)]
@@ -29,9 +31,15 @@ class TestMonarch(FactorizationConformance):
         right = torch.block_diag(*(torch.cat(list(factors.R[:, j])) for j in range(b)))
         return factors.scale * (outer @ left @ inner @ right)[: factors.n, : factors.m]
 
+    def least_error(self, factors, weight):
+        b = factors.blocks
+        slices = [piece for i in range(b) for piece in weight[i::b].chunk(b, dim=1)]
+        return (math.hypot(*(discarded(piece, factors.rank) for piece in slices)),) * 2
+
 
 class TestThreeBlocks(TestMonarch):
     options = {"blocks": 3}
+    whole = (64, 40, 2)
 
 
 def test_rank_of_w_is_not_limited_to_r():

@@ -1,6 +1,8 @@
 """The tensor-train family against tensorly-torch."""
 
+import math
 import warnings
+from math import prod
 
 import pytest
 import torch
@@ -11,14 +13,14 @@ from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import TensorTrain
 from shapeshifter_fairseq.factorizations.tensor_train import balanced_sizes, core_shapes
 
-from .conformance import FactorizationConformance
+from .projection import ProjectionConformance, discarded
 
 with warnings.catch_warnings():  # tensorly speaks of the features of NumPy that it uses
     warnings.simplefilter("ignore")
     from tltorch import BlockTT
 
 
-class TestTensorTrain(FactorizationConformance):
+class TestTensorTrain(ProjectionConformance):
     family = TensorTrain
     smallest = 5
     shapes = [(512, 512, 4), (256, 128, 1), (1009, 64, 8), (64, 1009, 8), (7, 5, 3)]
@@ -29,6 +31,19 @@ class TestTensorTrain(FactorizationConformance):
         ranks = tuple([1, *(core.shape[3] for core in cores)])
         whole = BlockTT(cores, tensorized_shape=shape, rank=ranks).to_matrix()
         return factors.scale ** len(cores) * whole[: factors.n, : factors.m]
+
+    def least_error(self, factors, weight):
+        """Each unfolding bounds the error from below, and TT-SVD adds up no more than all."""
+        shapes = [core.shape for core in factors.parameters()]
+        rows, columns = [shape[1] for shape in shapes], [shape[2] for shape in shapes]
+        digits = weight.view(*rows, *columns)
+        errors = []
+        for k in range(1, len(shapes)):
+            first = [*range(k), *range(len(shapes), len(shapes) + k)]
+            last = [axis for axis in range(2 * len(shapes)) if axis not in first]
+            unfolding = digits.permute(*first, *last).reshape(prod(rows[:k] + columns[:k]), -1)
+            errors.append(discarded(unfolding, shapes[k][0]))
+        return max(errors), math.hypot(*errors)
 
 
 class TestTwoCores(TestTensorTrain):

@@ -9,10 +9,10 @@ from torch import nn
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import Word2Ket
 
-from .conformance import FactorizationConformance
+from .projection import ProjectionConformance, discarded
 
 
-class TestWord2Ket(FactorizationConformance):
+class TestWord2Ket(ProjectionConformance):
     family = Word2Ket
     shapes = [(512, 512, 4), (256, 128, 1), (1009, 64, 8), (64, 1009, 8), (7, 5, 2), (1, 1, 1)]
 
@@ -22,24 +22,35 @@ class TestWord2Ket(FactorizationConformance):
         ]  # shapes: (q^o,)
         return factors.scale**factors.order * torch.stack(rows)[:, : factors.m]
 
+    def least_error(self, factors, weight):
+        return (discarded(weight.view(-1, factors.q, factors.q), factors.rank),) * 2
+
 
 class TestOrderThree(TestWord2Ket):
     options = {"order": 3}
     smallest = 5
+    whole = (64, 64, 1)
+    comes_back_within = 1e-8  # alternating least squares
+    least_error = ProjectionConformance.least_error
     shapes = TestWord2Ket.shapes[:-1]
 
 
 class TestOrderFour(TestWord2Ket):
     options = {"order": 4}
     smallest = 9
+    whole = (64, 81, 1)
+    comes_back_within = 1e-8
+    least_error = ProjectionConformance.least_error
     tiny = (7, 9, 2)
     shapes = [(512, 512, 4), (256, 128, 1), (1009, 64, 8), (64, 1009, 8), (17, 13, 3)]
 
 
-class TestLayerNorm(FactorizationConformance):
+class TestLayerNorm(ProjectionConformance):
     family = Word2Ket
     options = {"order": 4, "norm": 1}
     smallest = 9
+    whole = (32, 81, 1)
+    comes_back_within = 0.2  # Adam
     tiny = (7, 9, 2)
     shapes = TestOrderFour.shapes
 

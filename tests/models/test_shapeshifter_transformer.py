@@ -7,9 +7,8 @@ from torch import nn
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
 from shapeshifter_fairseq.factorizations import FAMILIES
-from shapeshifter_fairseq.models._factorized import refuse
 from shapeshifter_fairseq.models.counting import build_models, count
-from shapeshifter_fairseq.models.shapeshifter_transformer import _UNSUPPORTED
+from shapeshifter_fairseq.models.shapeshifter_transformer import refuse_what_cannot_work
 
 # Millions in the dissertation's tables 5b, 6 and 7: total, encoder/decoder, embedding; dense total.
 TABLES = [
@@ -175,4 +174,4 @@ def test_unknown_architectures_are_named():
 )
 def test_what_fairseq_has_no_plain_command_for_is_refused_too(option, value):
     with pytest.raises(ShapeshifterError, match="--" + option.replace("_", "-")):
-        refuse(Namespace(**{option: value}), _UNSUPPORTED)
+        refuse_what_cannot_work(Namespace(**{option: value}), task=None)

@@ -1,0 +1,67 @@
+"""fairseq's checkpoints as files: read weights-only, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import ShapeshifterError
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; its tensors stay in the file until they are used.
+
+    Raises:
+        ShapeshifterError: if there is none, it is truncated, is no checkpoint of fairseq's, or
+            holds more than weights and settings.
+    """
+    try:
+        # Mapped, where the format allows it (that of torch before 1.6 does not): of the optimizer's
+        # state, two thirds of the file, nothing is read.
+        mapped = zipfile.is_zipfile(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except FileNotFoundError as error:
+        raise ShapeshifterError(f"there is no checkpoint {path}") from error
+    except pickle.UnpicklingError as error:
+        raise ShapeshifterError(
+            f"{path} is refused: it holds more than weights and settings, and reading that could "
+            "run code (or it is no checkpoint)"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ShapeshifterError(
+            f"{path} cannot be read as a checkpoint: it is truncated or damaged"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise ShapeshifterError(f"{path} is no checkpoint of fairseq's: it holds no model")
+    return state
+
+
+def refuse_to_replace(out: Path, force: bool) -> None:
+    """Raise a `ShapeshifterError` where there is a file already, or no folder to write it in.
+
+    Asked before the work begins; `write_checkpoint` replaces a file only when the new one is whole.
+    """
+    if out.exists() and not force:
+        raise ShapeshifterError(f"{out} exists; choose another name, or replace it with --force")
+    if not out.parent.is_dir():
+        raise ShapeshifterError(f"{out} cannot be written: there is no folder {out.parent}")
+
+
+def write_checkpoint(state: dict[str, Any], out: Path) -> None:
+    """Write a checkpoint; it takes its name only when whole.
+
+    Raises:
+        ShapeshifterError: if it cannot be written, for example because the disk is full.
+    """
+    part = out.with_name(out.name + ".part")
+    try:
+        torch.save(state, part)
+        os.replace(part, out)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError where a folder is missing
+        part.unlink(missing_ok=True)
+        raise ShapeshifterError(f"{out} cannot be written: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,38 @@
+"""`shapeshifter average`: the mean of several checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import Commands, add_checkpoints, add_command, checkpoints_of
+
+EPILOG = """\
+examples:
+  shapeshifter average averaged.pt --last 10 runs/my-model
+  shapeshifter average averaged.pt runs/my-model/checkpoint8.pt runs/my-model/checkpoint9.pt
+
+The result is a checkpoint for fairseq-generate and for --finetune-from-model; it holds no state of
+the optimizer.
+"""
+
+
+def add_to(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "average",
+        run,
+        help="average the weights of several checkpoints of one run",
+        description="Write a checkpoint whose weights are the mean of several of one run.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+    add_checkpoints(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..averaging import average
+
+    checkpoints = checkpoints_of(args)
+    average(checkpoints, args.out)
+    print(f"{args.out}: the mean of {', '.join(path.name for path in checkpoints)}")

@@ -1,0 +1,48 @@
+"""`shapeshifter compare`: runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from . import Commands, add_command
+
+EPILOG = """\
+examples:
+  shapeshifter compare runs/multi30k.en-de/dense.seed1 runs/multi30k.en-de/shapeshifter.seed1
+  shapeshifter compare Dense=a/result.json 'Rank 7'=b/result.json --out docs/results
+
+Runs of one name and different seeds are one row, mean and standard deviation.
+"""
+
+
+def add_to(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "compare",
+        run,
+        help="put runs of a recipe side by side: a table and plots",
+        description="Put runs of a recipe side by side: print a table, and with --out write it as "
+        "compare.md with plots of the validation loss and of BLEU (or ROUGE-1) against updates and "
+        "parameters.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="[NAME=]RUN", help="folder of a run, or its result.json"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for compare.md and plots")
+
+
+def run(args: argparse.Namespace) -> None:
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq lets all loggers speak
+    from .. import compare
+
+    runs = compare.read_runs(args.runs)
+    text = compare.table(runs)
+    print(text)
+    if args.out:
+        plots = compare.plot(runs, args.out)
+        images = "\n\n".join(f"![]({path.name})" for path in plots)
+        (args.out / "compare.md").write_text(f"{text}\n\n{images}\n", encoding="utf-8")
+        print(f"\nwritten: {', '.join(map(str, [args.out / 'compare.md', *plots]))}")

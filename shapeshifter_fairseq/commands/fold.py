@@ -1,0 +1,52 @@
+"""`shapeshifter fold`: from a factorized model to an ordinary dense one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import Commands, add_checkpoints, add_command, checkpoints_of
+
+EPILOG = """\
+examples:
+  shapeshifter fold runs/my-model/checkpoint_best.pt folded.pt
+  shapeshifter fold --last 10 runs/my-model folded.pt
+  fairseq-generate DATA --path folded.pt --beam 5
+  ct2-fairseq-converter --model_path folded.pt --data_dir DATA --source_lang de --target_lang en \\
+    --output_dir ctranslate2
+
+The result is a checkpoint of fairseq's own --arch transformer. Nothing of this project is needed to
+use it, and it loads weights-only.
+"""
+
+
+def add_to(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "fold",
+        run,
+        help="turn a factorized model into an ordinary dense checkpoint of fairseq's",
+        description="Multiply the factors of a trained model out: an ordinary dense checkpoint of "
+        "fairseq's. Several checkpoints of one run are averaged.",
+        epilog=EPILOG,
+    )
+    add_checkpoints(parser)
+    parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+    parser.add_argument(
+        "--average",
+        choices=("factors", "weights"),
+        default="factors",
+        help="of several checkpoints, average the factors, or the weights that they make "
+        "(default: factors)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT")
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..models.conversion import fold
+
+    checkpoints = checkpoints_of(args)
+    fold(checkpoints, args.out, average=args.average, force=args.force)
+    mean = f"the mean of the {args.average} of " if len(checkpoints) > 1 else ""
+    names = ", ".join(path.name for path in checkpoints)
+    print(f"{args.out}: {mean}{names}, as fairseq's --arch transformer")

@@ -1,0 +1,60 @@
+"""`shapeshifter project`: from a dense model to the nearest factorized one."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from functools import partial
+from pathlib import Path
+
+from ..options import add_layer_options, add_table_options
+from . import Commands, add_command
+
+EPILOG = """\
+examples:
+  shapeshifter project dense/checkpoint_best.pt small.pt --layer-rank 64 --embed-rank 256
+  shapeshifter project dense/checkpoint_best.pt small.pt --factorization low_rank \\
+    --layer-rank 96 --embed-rank dense --factor-plan 'decoder.layers.*.fc?=dense'
+
+The result is a checkpoint of --arch shapeshifter_transformer, for fairseq-generate and, to win back
+what the projection lost, for fairseq-train with --finetune-from-model or --restore-file. It holds
+no state of the optimizer: either way training begins at update 0.
+"""
+
+
+def add_to(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "project",
+        run,
+        help="turn a trained dense Transformer into the nearest factorized one",
+        description="Write the factorized model that is nearest to a trained Transformer of "
+        "fairseq's, and print how near every matrix is: the relative error in the Frobenius norm.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("dense", type=Path, metavar="DENSE", help="its checkpoint")
+    parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+    factors = parser.add_argument_group("factors, as for fairseq-train")
+    add_table_options(factors)
+    add_layer_options(factors)
+    parser.add_argument("--force", action="store_true", help="replace OUT")
+
+
+def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm  # comes with fairseq
+
+    from ..models.conversion import project
+
+    bar = partial(tqdm, desc="project", unit=" matrices", disable=None, leave=False)
+    done = project(args.dense, args.out, args, force=args.force, progress=bar)
+    print("   error   parameters before and after  matrix")
+    for matrix in done.matrices:
+        names = " = ".join(matrix.names)
+        print(f"{matrix.error:8.4f}{matrix.before:>16,}{matrix.after:>14,}  {names}")
+    share = 100 * done.after / done.before
+    print(f"{done.error:8.4f}{done.before:>16,}{done.after:>14,}  in all ({share:.1f}% are left)")
+    print(
+        f"\n{args.out}: to fine-tune it,\n  fairseq-train DATA --user-dir "
+        f'"$(shapeshifter user-dir)" {shlex.join(done.options)} \\\n'
+        f"    --finetune-from-model {shlex.quote(str(args.out))} ..."
+    )

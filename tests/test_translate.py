@@ -1,0 +1,44 @@
+"""recipes/translate.py: plain text to subwords and back, as a corpus.json says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def text_of(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    from translate import Text
+
+    def make(**facts):
+        corpus = {"source": "en", "target": "en", "subwords": "subword_nmt"} | facts
+        (tmp_path / "corpus.json").write_text(json.dumps(corpus))
+        (tmp_path / "bpecodes").write_text("#version: 0.2\nt h\nth e</w>\n")
+        return Text(tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "lowercased, dash_splits, words",
+    [
+        (True, False, "the well-known dog isn &apos;t here ."),
+        (False, True, "The well @-@ known dog isn &apos;t here ."),
+    ],
+)
+def test_words_are_those_of_the_training_text(lowercased, dash_splits, words, text_of):
+    text = text_of(tokenizer="moses", lowercased=lowercased, dash_splits=dash_splits)
+    line = "The well-known dog isn’t here."
+    assert text.words(line) == words
+    pieces = text.cut(words.lower())
+    assert pieces[0] == "the" and "k@@" in pieces
+    assert text.plain(pieces) == line.replace("’", "'").lower()
+
+
+def test_text_without_a_tokeniser_stays_as_it_is(text_of):
+    text = text_of(tokenizer=None, lowercased=False)
+    assert text.words("Isn’t “X” here?") == "Isn’t “X” here?"
+    assert text.plain(text.cut("see the end")) == "see the end"
