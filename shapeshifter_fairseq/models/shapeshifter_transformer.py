@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES
-from ..factorize import factorize
+from ..factorize import factorize, fold
 from ..layers import EMBED_GAIN, LAYER_GAIN
 from ..plan import DENSE, Family, Plan, Rule, Spec
 
@@ -90,6 +90,20 @@ class ShapeshifterTransformerModel(TransformerModel):
         return factorize(
             model, _plan_of(args), layer_gain=args.layer_gain, embed_gain=args.embed_gain
         )
+
+    def forward(self, *args, **kwargs):
+        """As fairseq's; a small table that is tied to the output is built once for all its uses."""
+        table, output = self.decoder.embed_tokens, self.decoder.output_projection
+        factors = getattr(table, "factors", None)
+        if not self.training or factors is None or factors is not getattr(output, "factors", None):
+            return super().forward(*args, **kwargs)
+        with factors.shared():
+            return super().forward(*args, **kwargs)
+
+    def make_generation_fast_(self, **kwargs) -> None:
+        """As fairseq's, after which no model trains: so the layers become ordinary ones here."""
+        fold(self)
+        super().make_generation_fast_(**kwargs)
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """As fairseq's, but a checkpoint of another model is explained in one line."""
