@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
 from models import LENGTH, VOCABULARIES, batch, build
-from pairs import Row, device_settings, not_measured, timed, write
+from pairs import Row, devices, missing_gpu, timed, write
 from torch import nn
+
+from shapeshifter_fairseq.models.counting import build_model
 
 BAR = 1.01  # the same for any batch
 LOADING_BAR = 1.0
@@ -21,18 +22,15 @@ LOADING_BAR = 1.0
 def measure(quick: bool) -> Iterator[Row]:
     sizes = [1, 32] if quick else [1, 32, 128]
     for name in ["iwslt"] if quick else VOCABULARIES:
-        for device, dtype, missing in device_settings():
-            precision = str(dtype).removeprefix("torch.")
+        for device, dtype in devices():
             for sentences in sizes:
-                what = f"generation, {name}, beam 5, {sentences} sentences, {device} {precision}"
-                if missing:
-                    yield not_measured(what, missing, BAR)
-                    continue
                 ours, dense, task = build(name, device)
                 sample = batch(task, sentences * LENGTH, device)
                 both = [translation(model.to(dtype), sample, task) for model in (ours, dense)]
-                yield timed(what, *both, quick, BAR)
+                what = f"generation, {name}, beam 5, {sentences} sentences, {device}"
+                yield timed(f"{what} {str(dtype)[6:]}", *both, quick, BAR)
         yield _loading(name, quick)
+    yield from missing_gpu("generation, beam 5", BAR)
 
 
 def translation(model: nn.Module, sample: dict, task, length: int = LENGTH) -> Callable[[], object]:
@@ -50,18 +48,17 @@ def _loading(name: str, quick: bool) -> Row:
     sample = batch(task, LENGTH)
     with tempfile.TemporaryDirectory() as folder:
         both = []
-        for kind, model in (("ours", ours), ("dense", dense)):
-            path = Path(folder) / f"{kind}.pt"
-            torch.save({"args": model.args, "model": model.state_dict()}, path)
-            both.append(partial(_first_token, path, sample, task))
+        for model, plan in ((ours, ""), (dense, "*=dense")):
+            path = Path(folder) / f"{len(both)}.pt"
+            torch.save(model.state_dict(), path)
+            both.append(partial(_first_token, path, name, ["--factor-plan", plan], sample, task))
         what = f"load a checkpoint to the first token, {name}, cpu float32"
         return timed(what, *both, quick, LOADING_BAR)
 
 
-def _first_token(path: Path, sample: dict, task) -> None:
-    state = torch.load(path, weights_only=True)
-    model = ARCH_MODEL_REGISTRY[state["args"].arch].build_model(state["args"], task)
-    model.load_state_dict(state["model"])
+def _first_token(path: Path, name: str, options: list[str], sample: dict, task) -> None:
+    model = build_model(f"shapeshifter_transformer_{name}", options, task)
+    model.load_state_dict(torch.load(path, weights_only=True))
     translation(model, sample, task, length=1)()
 
 

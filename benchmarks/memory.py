@@ -26,7 +26,7 @@ MIB = 2**20
 
 def measure(quick: bool) -> Iterator[Row]:
     for name in VOCABULARIES:
-        yield from _training(name, (1200, 2000) if quick else (2048, 4096))
+        yield from _training(name, (1200, 1800) if quick else (2048, 4096))
         yield _checkpoint(name)
         if name == "iwslt" or not quick:
             both = [_resident(name, kind) for kind in ("ours", "dense")]

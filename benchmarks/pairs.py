@@ -10,7 +10,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,13 @@ def take_turns(
     quick: bool = False,
     pairs: int | None = None,
 ) -> tuple[list[float], list[float]]:
-    """Seconds of both, after a warm-up of two rounds.
+    """Seconds of both, after a warm-up of two rounds (one if quick).
 
     At least 7 pairs (3 if quick), and more while they are fast, up to 25; or exactly `pairs`.
     """
-    least, patience = (pairs, 0.0) if pairs else (3, 3.0) if quick else (7, 10.0)
+    least, patience = (pairs, 0.0) if pairs else (3, 2.0) if quick else (7, 10.0)
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(2):
+    for _ in range(1 if quick else 2):
         theirs()
         ours()
     begun = time.perf_counter()
@@ -96,11 +96,16 @@ def not_measured(what: str, why: str, at_most: float | None = None) -> Row:
     return {"what": what, "not_measured": why, "at_most": at_most}
 
 
-def device_settings() -> list[tuple[str, torch.dtype, str | None]]:
-    """Every device and precision that counts, with the reason why it cannot be measured here."""
-    missing = None if torch.cuda.is_available() else "no GPU at hand"
-    precisions = (torch.float32, torch.bfloat16, torch.float16)
-    return [("cpu", torch.float32, None), *(("cuda", dtype, missing) for dtype in precisions)]
+def devices() -> list[tuple[str, torch.dtype]]:
+    """Every device at hand, in the precisions that people train in there."""
+    gpu = [torch.float32, torch.bfloat16, torch.float16] if torch.cuda.is_available() else []
+    return [("cpu", torch.float32), *(("cuda", dtype) for dtype in gpu)]
+
+
+def missing_gpu(what: str, at_most: float | None = None) -> Iterator[Row]:
+    """The row that stands for all of a GPU's where there is none."""
+    if not torch.cuda.is_available():
+        yield not_measured(f"{what}, on a GPU in fp32, bf16 and fp16", "no GPU at hand", at_most)
 
 
 def write(measure: Callable[[bool], Iterable[Row]], about: str) -> None:

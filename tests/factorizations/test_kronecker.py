@@ -82,9 +82,9 @@ def test_rank_of_w_is_not_limited_to_r(size):
 
 def test_a_large_w_is_never_whole(monkeypatch):
     """A tied table: neither in the forward nor in the backward pass, nor for lookups."""
-    factors = Kronecker(1000, 64, 4)
+    factors = Kronecker(1000, 256, 4)
     factors.initialize_(0.05, gain=1.0)
-    monkeypatch.setattr(base, "BLOCK", 8 * 1024)
+    monkeypatch.setattr(base, "BLOCK", 32 * 1024)
     largest = []
     multiply = kronecker._multiply
 
@@ -94,16 +94,14 @@ def test_a_large_w_is_never_whole(monkeypatch):
         return W
 
     monkeypatch.setattr(kronecker, "_multiply", watched)
-    x = torch.randn(40, 64, requires_grad=True)
+    x = torch.randn(40, 256, requires_grad=True)
     (factors.linear(x).sum() + factors.rows(torch.arange(1000)).sum()).backward()
-    assert len(largest) > 10 and max(largest) <= 8 * 1024
+    assert len(largest) > 10 and max(largest) <= 32 * 1024
 
 
-@pytest.mark.parametrize("tokens", [100, 20000])
-def test_few_terms_go_factor_by_factor(tokens, monkeypatch):
+def test_few_terms_go_factor_by_factor(monkeypatch):
     monkeypatch.setattr(kronecker, "_multiply", None)
-    factors = Kronecker(1024, 1024, 2)
+    factors = Kronecker(1024, 1024, 4)
     factors.initialize_(0.05, gain=1.0)
-    with monkeypatch.context() as patch:
-        patch.setattr(factors, "_linear", lambda x: x)
-        assert factors.linear(torch.empty(tokens, 1024)).shape == (tokens, 1024)
+    factors.linear(torch.randn(8, 1024)).sum().backward()
+    assert factors.A.grad.abs().max() > 0
