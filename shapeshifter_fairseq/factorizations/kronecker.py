@@ -228,7 +228,8 @@ class Rows(torch.autograd.Function):
 def _slices(A: Tensor, B: Tensor) -> list[slice]:
     """Consecutive slices of A whose rows of W make a block each."""
     (n1, m1, _), (_, n2, m2) = A.shape, B.shape
-    step = max(1, block_of(A) // (n2 * m1 * m2))
+    numbers = 2 * n2 * m1 * m2  # of a slice: as multiplied, and in W's order
+    step = max(1, block_of(A) // numbers)
     return [slice(first, min(n1, first + step)) for first in range(0, n1, step)]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
-from shapeshifter_fairseq.factorizations import FAMILIES, base
+from shapeshifter_fairseq.factorizations import FAMILIES, base, kronecker
 from shapeshifter_fairseq.models.counting import build_models, count
 from shapeshifter_fairseq.models.shapeshifter_transformer import _refuse_what_cannot_work
 
@@ -200,6 +200,23 @@ def test_a_shared_table_has_the_gradients_of_separate_uses(ties, monkeypatch):
     monkeypatch.setattr(base, "BLOCK", 0)  # no table is small
     torch.testing.assert_close(gradients(), shared)
     assert len(built) == 2  # again for the output, for no lookup
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_checkpointed_activations_have_the_same_gradients(small, monkeypatch):
+    if not small:  # W built again for the backward pass, a block at a time
+        monkeypatch.setattr(base, "BLOCK", 8192)
+        monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 0)
+    options = "--encoder-layers 1 --decoder-layers 1 --dropout 0 --share-all-embeddings".split()
+    tokens = torch.randint(4, 300, (3, 7))
+    found = []
+    for more in ([], ["--checkpoint-activations"]):
+        torch.manual_seed(1)
+        _, model, _ = build_models("shapeshifter_transformer_tiny", 300, 300, True, options + more)
+        logits, _ = model(tokens, torch.full((3,), 7), tokens)
+        logits.square().mean().backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters()})
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_a_model_that_only_generates_has_ordinary_layers():
