@@ -100,8 +100,9 @@ class Kronecker(Factorization):
         return Rows.apply(index, self.A, self.B, self.scale)[:, : self.m]
 
     def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        size, few = self.n * self.m, len(x) <= TOKENS_A_TERM * self.rank
-        if size < WORTH_BUILDING_AGAIN or (few and size <= block_of(x)):
+        size = self.n * self.m
+        few = TOKENS_A_TERM if size <= block_of(x) else TOKENS_A_TERM // 4
+        if size < WORTH_BUILDING_AGAIN or len(x) <= few * self.rank:
             return super()._product(x, bias)  # which keeps W for the backward pass
         A, B, device = self.A, self.B, x.device.type
         if torch.is_autocast_enabled(device):  # it reaches no further than the forward pass
@@ -124,9 +125,9 @@ class Kronecker(Factorization):
         return y.view(-1, n1 * n2)[:, : self.n]
 
 
-# A W of one block is built again for the backward pass where a batch has more than this many tokens
-# for each term, which costs a layer at most 1/(3*16) more multiplications; and only if it has this
-# many numbers: below, starting another product costs more than it.
+# W is built again for the backward pass where a batch has more than this many tokens for each term,
+# which costs a layer at most 1/(3*16) more multiplications; from a quarter of it on if W is large.
+# And only if W has this many numbers: below, starting another product costs more than it.
 TOKENS_A_TERM = 16
 WORTH_BUILDING_AGAIN = 2**17
 
