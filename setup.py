@@ -48,6 +48,11 @@ setup(
             "tensorboardX>=2.6.5,<3",  # fairseq's curves, without TensorFlow's viewer
             "tqdm>=4.70,<5",
         ],
+        "benchmarks": [  # beside "recipes": what the layers are measured against
+            "linear_operator>=0.6,<0.7",
+            "tensorly>=0.10,<0.11",  # tensorly-torch needs it and does not say so
+            "tensorly-torch>=0.5,<0.6",
+        ],
         "test": [
             "hypothesis>=6.170,<7",
             "pytest>=9.2,<10",

@@ -1,11 +1,13 @@
 """The layers compute what the layers they replace compute, from factors."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
 from shapeshifter_fairseq.factorizations import FAMILIES
@@ -111,9 +113,15 @@ def test_layers_run_under_autocast(family):
     assert all(factor.grad.dtype == torch.float32 for factor in layer.factors.parameters())
 
 
+@pytest.mark.parametrize("wrapped", ["compiled", "checkpointed"])
 @pytest.mark.parametrize("family", LINEAR_FAMILIES)
-def test_layers_can_be_compiled(family):
+def test_layers_can_be_wrapped(family, wrapped):
     layer = family_layer(family, 2)
-    compiled = torch.compile(layer, backend="eager")
-    x = torch.randn(4, 64)
-    torch.testing.assert_close(compiled(x), layer(x))
+    wrap = {
+        "compiled": partial(torch.compile, backend="eager"),
+        "checkpointed": lambda layer: partial(checkpoint, layer, use_reentrant=False),
+    }[wrapped]
+    x = torch.randn(200, 64, requires_grad=True)
+    plain = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
+    found = torch.autograd.grad(wrap(layer)(x).square().sum(), [x, *layer.parameters()])
+    torch.testing.assert_close(found, plain)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,14 @@ FILLING_ROUNDS, FILLING_WORTH = 50, 0.999
 # What a round would fill in anew, as a part of the error, for there to be one: in a large table few
 # places are cut off.
 FILLED_IN = 0.03
+# Most numbers of W, or of a lookup's slices, that training multiplies out at once: as many as a
+# processor's cache holds, and for GPUs so many that they are few.
+BLOCK, GPU_BLOCK = 2**21, 2**24
+
+
+def block_of(tensor: Tensor) -> int:
+    """`BLOCK` of the tensor's device."""
+    return GPU_BLOCK if tensor.is_cuda else BLOCK
 
 
 class Factorization(nn.Module, ABC):
@@ -55,6 +64,8 @@ class Factorization(nn.Module, ABC):
     # Whether `scale` multiplies every factor, or one of them; in fp16 one number for a product of
     # many would be out of range.
     scale_each = False
+    # How many times longer `_linear` takes for a multiplication than one large product does.
+    small_products = 1.0
 
     def __init__(
         self, n: int, m: int, rank: int, zero_row: int | None = None, **options: int
@@ -74,6 +85,7 @@ class Factorization(nn.Module, ABC):
         # W at inference, and what it was built from. Plain attributes: they are in no state dict.
         self._cached: Tensor | None = None
         self._cached_versions: tuple[int, ...] = ()
+        self._shared: Tensor | None = None  # W inside `shared`
 
     # --- what a family defines -------------------------------------------------------------
 
@@ -268,6 +280,21 @@ class Factorization(nn.Module, ABC):
             self._cached, self._cached_versions = self._whole(), versions
         return self._cached
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Inside, a W of one block is built once for all its uses, lookups too.
+
+        For one forward pass in which a small table is looked up and multiplied with. A large one,
+        and one that goes factor by factor, is used as ever.
+        """
+        small = self.n * self.m <= block_of(self.scale)
+        if small and self._linear_cost(1) * self.small_products >= self.n * self.m:
+            self._shared = self.weight()
+        try:
+            yield
+        finally:
+            self._shared = None
+
     def rows(self, index: Tensor) -> Tensor:
         """Rows of W; while training W is not built for it.
 
@@ -277,6 +304,8 @@ class Factorization(nn.Module, ABC):
         Returns:
             Tensor, shape: (*, m)
         """
+        if self._shared is not None:
+            return F.embedding(index, self._shared)
         if not self.training and not torch.is_grad_enabled():
             return F.embedding(index, self.weight())
         # A batch of text repeats its tokens: each different row is computed once.
@@ -296,14 +325,20 @@ class Factorization(nn.Module, ABC):
         Returns:
             Tensor, shape: (T, n)
         """
+        if self._shared is not None:
+            return F.linear(x, self._shared, bias)
         vectors, kept = len(x), not (self.training or torch.is_grad_enabled())
         with_w = self.n * self.m * (vectors + (0 if kept else self.rank))
-        if self._linear_cost(vectors) >= with_w:
-            return F.linear(x, self.weight(), bias)
+        if self._linear_cost(vectors) * self.small_products >= with_w:
+            return F.linear(x, self.weight(), bias) if kept else self._product(x, bias)
         y = self._linear(x)
         if self.zero_row is not None:
             y[:, self.zero_row] = 0
         return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
+
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x W^T + bias with a W that is not kept, for a family that can do better than this."""
+        return F.linear(x, self._whole(), bias)
 
     def _linear_cost(self, vectors: int) -> float:
         """How many multiplications `_linear` takes; by default W is always multiplied out."""

@@ -8,9 +8,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from . import svd
-from .base import Factorization
+from .base import Factorization, block_of
+from .kronecker_autograd import Product, Rows, multiply
+
+# W is built again for the backward pass where a batch has more than this many tokens for each term,
+# which costs a layer at most 1/(3*16) more multiplications; from a quarter of it on if W is large.
+# And only if W has this many numbers: below, starting another product costs more than it.
+TOKENS_A_TERM = 16
+WORTH_BUILDING_AGAIN = 2**17
 
 
 class KroneckerShape(NamedTuple):
@@ -69,6 +77,8 @@ class Kronecker(Factorization):
     n1*n2 = n, m1*m2 = m and no row is always zero; else see `_project_padded`.
     """
 
+    small_products = 2.5
+
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
         super().__init__(n, m, rank, zero_row)
         n1, n2, m1, m2 = self.shape = self.split(n, m, rank)
@@ -97,10 +107,7 @@ class Kronecker(Factorization):
         return self._products()[: self.n, : self.m]
 
     def _products(self) -> Tensor:  # shape: (n1*n2, m1*m2)
-        n1, n2, m1, m2 = self.shape
-        left = (self.A * self.scale).view(n1 * m1, self.rank)
-        products = left @ self.B.view(self.rank, n2 * m2)  # shape: (n1*m1, n2*m2)
-        return products.view(n1, m1, n2, m2).transpose(1, 2).reshape(n1 * n2, m1 * m2)
+        return multiply(self.A * self.scale, self.B)
 
     def _project(self, weight: Tensor) -> None:
         self._project_padded(weight, self._fit, self._products)
@@ -112,7 +119,29 @@ class Kronecker(Factorization):
             factor.copy_(nearest.view_as(factor))
 
     def _rows(self, index: Tensor) -> Tensor:
-        n2 = self.shape.n2
-        left = (self.A * self.scale).index_select(0, index // n2)  # shape: (T, m1, r)
-        right = self.B.transpose(0, 1).index_select(0, index % n2)  # shape: (T, r, m2)
-        return (left @ right).flatten(1)[:, : self.m]
+        return Rows.apply(index, self.A, self.B, self.scale)[:, : self.m]
+
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        size = self.n * self.m
+        few = TOKENS_A_TERM if size <= block_of(x) else TOKENS_A_TERM // 4
+        if size < WORTH_BUILDING_AGAIN or len(x) <= few * self.rank:
+            return super()._product(x, bias)  # which keeps W for the backward pass
+        A, B, device = self.A, self.B, x.device.type
+        if torch.is_autocast_enabled(device):  # it reaches no further than the forward pass
+            dtype = torch.get_autocast_dtype(device)
+            x, A, B = x.to(dtype), A.to(dtype), B.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        return Product.apply(x, bias, A, B, self.scale, self.n, self.m, self.zero_row)
+
+    def _linear_cost(self, vectors: int) -> int:
+        n1, n2, m1, m2 = self.shape
+        return vectors * self.rank * m1 * n2 * (m2 + n1)
+
+    def _linear(self, x: Tensor) -> Tensor:
+        n1, n2, m1, m2 = self.shape
+        x = functional.pad(x, (0, m1 * m2 - self.m)).view(-1, m2)  # shape: (T*m1, m2)
+        inner = x @ self.B.view(-1, m2).T  # shape: (T*m1, r*n2)
+        inner = inner.view(-1, m1 * self.rank, n2)
+        left = (self.A * self.scale).view(n1, -1)  # shape: (n1, m1*r)
+        y = torch.bmm(left.expand(len(inner), -1, -1), inner)  # shape: (T, n1, n2)
+        return y.view(-1, n1 * n2)[:, : self.n]

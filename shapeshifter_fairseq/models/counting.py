@@ -64,10 +64,10 @@ def build_models(
         ours = sorted(name for name, model in models if issubclass(model, FactorizedModel))
         raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
     task = task_with(source_vocab, target_vocab, joined)
-    model = _build(arch, model_options, task)
+    model = build_model(arch, model_options, task)
     has_plan = isinstance(model, FactorizedModel)
     all_dense = ["--factor-plan", "*=dense"] if has_plan else []
-    return _build(arch, [*model_options, *all_dense], task), model, task
+    return build_model(arch, [*model_options, *all_dense], task), model, task
 
 
 def _parameters(module: nn.Module) -> int:
@@ -92,7 +92,8 @@ def _dictionary(side: str, size: int) -> Dictionary:
     return dictionary
 
 
-def _build(arch: str, model_options: Sequence[str], task: argparse.Namespace) -> nn.Module:
+def build_model(arch: str, model_options: Sequence[str], task: argparse.Namespace) -> nn.Module:
+    """An architecture with the task that `build_models` gave."""
     parser = options.get_training_parser()
     args = options.parse_args_and_arch(parser, ["DATA", "--arch", arch, *model_options])
     return ARCH_MODEL_REGISTRY[arch].build_model(args, task)

@@ -9,7 +9,7 @@ from fairseq.models.transformer import TransformerModel, base_architecture, tran
 from fairseq.tasks import FairseqTask
 
 from ..errors import ShapeshifterError
-from ..factorize import factorize
+from ..factorize import factorize, fold
 from ..layers import EMBED_GAIN, LAYER_GAIN
 from ..options import TRANSFORMER_RANKS, add_layer_options, gains_of, plan_of
 from ..plan import Family
@@ -47,6 +47,20 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         refuse_what_cannot_work(args, task)
         model = super().build_model(args, task)
         return factorize(model, plan_of(args, TRANSFORMER_RANKS), **gains_of(args))
+
+    def forward(self, *args, **kwargs):
+        """As fairseq's; a small table that is tied to the output is built once for all its uses."""
+        table, output = self.decoder.embed_tokens, self.decoder.output_projection
+        factors = getattr(table, "factors", None)
+        if not self.training or factors is None or factors is not getattr(output, "factors", None):
+            return super().forward(*args, **kwargs)
+        with factors.shared():
+            return super().forward(*args, **kwargs)
+
+    def make_generation_fast_(self, **kwargs) -> None:
+        """As fairseq's, after which no model trains: so the layers become ordinary ones here."""
+        fold(self)
+        super().make_generation_fast_(**kwargs)
 
 
 def refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:

@@ -20,10 +20,22 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import FAMILIES, Factorization
+
+PRECISIONS = pytest.mark.parametrize(
+    "dtype, tolerance",
+    [
+        (torch.float64, 1e-12),
+        (torch.float32, 1e-5),
+        (torch.float16, 5e-3),
+        (torch.bfloat16, 4e-2),
+    ],
+    ids=["fp64", "fp32", "fp16", "bf16"],
+)
 
 
 class FactorizationConformance(ABC):
@@ -151,6 +163,51 @@ class FactorizationConformance(ABC):
             factors._linear(torch.randn(5, nmr[1]).double())
         assert factors._linear_cost(5) * 2 == counter.get_total_flops()
 
+    # --- fast paths against plain ones, in all precisions ----------------------------------------
+
+    @pytest.fixture
+    def way(self) -> str:
+        """Where a family multiplies in several ways: one of them, all as parameters."""
+        return "the only one"
+
+    @PRECISIONS
+    @pytest.mark.parametrize("cheaper", ["W", "factors"])
+    def test_products_and_gradients_are_the_plain_ones(
+        self, nmr, way, cheaper, dtype, tolerance, monkeypatch
+    ):
+        if cheaper == "factors" and self.family._linear is Factorization._linear:
+            pytest.skip("the family always multiplies W out")
+        monkeypatch.setattr(
+            self.family, "_linear_cost", lambda self, t: -1 if cheaper == "factors" else math.inf
+        )
+        n, m, _ = nmr
+        factors = self.make(nmr, zero_row=n // 2)
+        x, bias, gradient = (torch.randn(size).double() for size in ((6, m), (n,), (6, n)))
+
+        def plain(factors, x, bias):
+            return F.linear(x, factors._whole(), bias)
+
+        def fast(factors, x, bias):
+            return factors.linear(x, bias)
+
+        expected = _values_and_gradients(plain, factors, [x, bias], gradient, torch.float64)
+        found = _values_and_gradients(fast, factors, [x, bias], gradient, dtype)
+        _assert_near(found, expected, dtype, tolerance)
+
+    @PRECISIONS
+    def test_rows_and_gradients_are_the_plain_ones(self, nmr, way, dtype, tolerance):
+        n, m, _ = nmr
+        factors = self.make(nmr, zero_row=n // 2)
+        index, gradient = torch.randint(n, (9,)), torch.randn(9, m).double()
+        expected, found = (
+            _values_and_gradients(look_up, factors, [], gradient, precision)
+            for look_up, precision in (
+                (lambda factors: F.embedding(index, factors._whole()), torch.float64),
+                (lambda factors: factors.rows(index), dtype),
+            )
+        )
+        _assert_near(found, expected, dtype, tolerance)
+
     # --- gradients -------------------------------------------------------------------------------
 
     def test_gradients_of_weight_and_rows(self):
@@ -221,6 +278,11 @@ class FactorizationConformance(ABC):
         factors, other = self.make(nmr).eval(), self.make(nmr)
         other.initialize_(0.2, gain=1.0)
 
+        def step_in_place():
+            with torch.no_grad():
+                for factor in factors.parameters():
+                    factor.data.mul_(0.5)  # as fairseq's Adam does: no version counts it
+
         def step():
             for factor in factors.parameters():
                 factor.data = factor.data.clone()  # a fresh tensor, its version starts again
@@ -234,8 +296,10 @@ class FactorizationConformance(ABC):
             lambda: factors.load_state_dict(
                 {k: v.clone() for k, v in other.state_dict().items()}, assign=True
             ),
+            lambda: factors.half(),
             lambda: factors.float(),
-            lambda: factors.double(),
+            lambda: factors.to(torch.float64),
+            lambda: (factors.train(), step_in_place(), factors.eval()),
         ]
         for change in changes:
             with torch.no_grad():
@@ -244,6 +308,17 @@ class FactorizationConformance(ABC):
             with torch.no_grad():
                 kept = factors.weight()
             torch.testing.assert_close(kept, factors._materialize().detach(), rtol=0, atol=0)
+
+    def test_a_copy_has_a_kept_weight_of_its_own(self, nmr):
+        factors = self.make(nmr).eval()
+        with torch.no_grad():
+            before = factors.weight()
+            other = copy.deepcopy(factors)
+            assert torch.equal(other.weight(), before)
+            for factor in other.parameters():
+                factor.mul_(0.5)
+            torch.testing.assert_close(other.weight(), other._materialize())
+            assert factors.weight() is before
 
     def test_kept_weight_is_never_saved(self, nmr):
         factors = self.make(nmr).eval()
@@ -269,6 +344,25 @@ class FactorizationConformance(ABC):
             self.family(39, 12, 2, **self.options).load_state_dict(
                 self.family(38, 12, 2, **self.options).state_dict()
             )
+
+
+def _values_and_gradients(
+    call, factors: Factorization, inputs: list[Tensor], gradient: Tensor, dtype: torch.dtype
+) -> list[Tensor]:
+    """What `call(factors, *inputs)` gives in a precision; the gradients of inputs and factors."""
+    factors = copy.deepcopy(factors).to(dtype)
+    inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
+    value = call(factors, *inputs)
+    value.backward(gradient.to(dtype))
+    return [value.detach(), *(leaf.grad for leaf in [*inputs, *factors.parameters()])]
+
+
+def _assert_near(
+    found: list[Tensor], expected: list[Tensor], dtype: torch.dtype, tolerance: float
+) -> None:
+    for low, high in zip(found, expected):
+        assert low.dtype == dtype
+        assert (low.double() - high).norm() <= tolerance * high.norm() + 1e-12
 
 
 class _Calls(torch.nn.Module):

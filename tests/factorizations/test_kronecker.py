@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeshifter_fairseq.factorizations import Kronecker, svd
+from shapeshifter_fairseq.factorizations import Kronecker, base, kronecker, kronecker_autograd, svd
 from shapeshifter_fairseq.factorizations.kronecker import balanced_shape
 
 from .projection import ProjectionConformance, discarded
@@ -24,6 +24,15 @@ class TestKronecker(ProjectionConformance):
         (7, 5, 3),
         (1, 1, 1),
     ]
+
+    @pytest.fixture(params=["W is kept", "W is built again", "blocks of W"])
+    def way(self, request, monkeypatch):
+        if request.param != "W is kept":
+            monkeypatch.setattr(kronecker, "TOKENS_A_TERM", 0)
+            monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 0)
+        if request.param == "blocks of W":
+            monkeypatch.setattr(base, "BLOCK", 1)
+        return request.param
 
     def reference(self, factors):
         terms = [
@@ -106,3 +115,31 @@ def test_rank_of_w_is_not_limited_to_r(size):
     factors = Kronecker(size, size, 4).double()
     factors.initialize_(0.05, gain=1.0)
     assert torch.linalg.matrix_rank(factors.weight().detach()) == size
+
+
+def test_a_large_w_is_never_whole(monkeypatch):
+    """A tied table: neither in the forward nor in the backward pass, nor for lookups."""
+    factors = Kronecker(1000, 256, 32)
+    factors.initialize_(0.05, gain=1.0)
+    monkeypatch.setattr(base, "BLOCK", 32 * 1024)
+    largest = []
+    multiply = kronecker_autograd.multiply
+
+    def watched(*sides):
+        W = multiply(*sides)
+        largest.append(W.numel())
+        return W
+
+    monkeypatch.setattr(kronecker_autograd, "multiply", watched)
+    x = torch.randn(200, 256, requires_grad=True)
+    (factors.linear(x).sum() + factors.rows(torch.arange(1000)).sum()).backward()
+    assert len(largest) > 10 and max(largest) <= 16 * 1024
+
+
+def test_few_terms_go_factor_by_factor(monkeypatch):
+    for module in (kronecker, kronecker_autograd):
+        monkeypatch.setattr(module, "multiply", None)
+    factors = Kronecker(1024, 1024, 4)
+    factors.initialize_(0.05, gain=1.0)
+    factors.linear(torch.randn(8, 1024)).sum().backward()
+    assert factors.A.grad.abs().max() > 0

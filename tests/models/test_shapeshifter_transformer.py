@@ -3,10 +3,11 @@
 from argparse import Namespace
 
 import pytest
+import torch
 from torch import nn
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
-from shapeshifter_fairseq.factorizations import FAMILIES
+from shapeshifter_fairseq.factorizations import FAMILIES, base, kronecker
 from shapeshifter_fairseq.models.counting import build_models, count
 from shapeshifter_fairseq.models.shapeshifter_transformer import refuse_what_cannot_work
 
@@ -175,3 +176,58 @@ def test_unknown_architectures_are_named():
 def test_what_fairseq_has_no_plain_command_for_is_refused_too(option, value):
     with pytest.raises(ShapeshifterError, match="--" + option.replace("_", "-")):
         refuse_what_cannot_work(Namespace(**{option: value}), task=None)
+
+
+@pytest.mark.parametrize("ties", ["--share-all-embeddings", "--share-decoder-input-output-embed"])
+def test_a_shared_table_has_the_gradients_of_separate_uses(ties, monkeypatch):
+    options = [*"--encoder-layers 1 --decoder-layers 1 --dropout 0".split(), ties]
+    torch.manual_seed(1)
+    _, model, _ = build_models("shapeshifter_transformer_tiny", 300, 300, True, options)
+    tokens = torch.randint(4, 300, (3, 7))
+    factors = model.decoder.embed_tokens.factors
+    built = []
+    monkeypatch.setattr(
+        factors, "_materialize", lambda: built.append(1) or type(factors)._materialize(factors)
+    )
+
+    def gradients():
+        logits, _ = model(tokens, torch.full((3,), 7), tokens)
+        assert factors._shared is None
+        return torch.autograd.grad(logits.square().mean(), list(model.parameters()))
+
+    shared = gradients()
+    assert len(built) == 1
+    monkeypatch.setattr(base, "BLOCK", 0)  # no table is small
+    torch.testing.assert_close(gradients(), shared)
+    assert len(built) == 2  # again for the output, for no lookup
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_checkpointed_activations_have_the_same_gradients(small, monkeypatch):
+    if not small:  # W built again for the backward pass, a block at a time
+        monkeypatch.setattr(base, "BLOCK", 8192)
+        monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 0)
+    options = "--encoder-layers 1 --decoder-layers 1 --dropout 0 --share-all-embeddings".split()
+    tokens = torch.randint(4, 300, (3, 7))
+    found = []
+    for more in ([], ["--checkpoint-activations"]):
+        torch.manual_seed(1)
+        _, model, _ = build_models("shapeshifter_transformer_tiny", 300, 300, True, options + more)
+        logits, _ = model(tokens, torch.full((3,), 7), tokens)
+        logits.square().mean().backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters()})
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_model_that_only_generates_has_ordinary_layers():
+    options = "--encoder-layers 1 --decoder-layers 1".split()
+    _, model, _ = build_models("shapeshifter_transformer_tiny", 300, 300, True, options)
+    tokens = torch.randint(4, 300, (3, 7))
+    with torch.no_grad():
+        expected, _ = model.eval()(tokens, torch.full((3,), 7), tokens)
+        model.make_generation_fast_()
+        found, _ = model(tokens, torch.full((3,), 7), tokens)
+    torch.testing.assert_close(found, expected)
+    factorized = (FactorizedLinear, FactorizedEmbedding)
+    assert not any(isinstance(module, factorized) for module in model.modules())
+    assert model.decoder.embed_tokens.weight is model.decoder.output_projection.weight

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# All benchmarks by one command; see --help.
+set -euo pipefail
+unset CDPATH
+# shellcheck source-path=SCRIPTDIR source=../recipes/common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../recipes/common.sh"
+
+usage() {
+  cat <<'HELP'
+usage: run.sh [--quick] [--only LETTERS] [--out DIR]
+
+Measure what a factorized model costs beside the dense one and beside other packages. Both sides of
+each figure run in turn in one process.
+
+  a  training     a training step of each architecture
+  b  generation   beam search, and from a checkpoint to the first token
+  c  memory       of a training step and a generating process, bytes of a checkpoint
+  d  layers       one layer against nn.Linear, torch.kron, tensorly-torch, linear_operator
+  e  lookup       embedding lookups up to a million types, tied output
+  f  exchange     two processes with torchrun: time and bytes of a step
+  g  growth       with rank, width, tokens, vocabulary and layers, as plots
+
+  --quick         fewer settings and pairs: 10 minutes on two cores
+  --only LETTERS  some parts, for example a,d
+  --out DIR       where the results go (default: benchmarks/results): DIR/results.json, DIR/table.md,
+                  DIR/growth.png; a part that is not run again keeps its last figures
+
+Without a GPU its rows say so; the same command measures them where there is one. glibc is told to
+keep freed memory, for both sides of each figure: otherwise it hands every large buffer back to the
+system, and a step pays again for each of its pages.
+
+environment:
+  PYTHON            the Python that has fairseq (default: .venv's, else python3)
+  OMP_NUM_THREADS   threads of a process (default: one a core)
+
+examples:
+  bash benchmarks/run.sh --quick
+  bash benchmarks/run.sh --only d --out /tmp/layers
+HELP
+}
+
+help_if_asked "$@"
+only=abcdefg out=$ROOT/benchmarks/results quick=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) quick=(--quick) ;;
+    --only | --out)
+      [ $# -ge 2 ] || wrong_call "$1 needs a value"
+      if [ "$1" = --out ]; then out=$2; else only=${2//,/}; fi
+      shift
+      ;;
+    *) wrong_call "there is no option $1" ;;
+  esac
+  shift
+done
+[[ $only =~ ^[a-g]+$ ]] || wrong_call "--only '$only': parts are the letters a to g"
+
+need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
+for module in fairseq torch matplotlib tabulate tqdm; do
+  need_module "$module" "run: bash recipes/install.sh fairseq recipes benchmarks"
+done
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
+mkdir -p -- "$out"
+for part in a-training b-generation c-memory d-layers e-lookup f-exchange g-growth; do
+  if [[ $only != *${part%%-*}* ]]; then continue; fi
+  say "$part"
+  "$PYTHON" "$ROOT/benchmarks/${part#*-}.py" "${quick[@]}" --out "$out/$part.json"
+done
+"$PYTHON" "$ROOT/benchmarks/report.py" "$out"
+say "written: $out/results.json, $out/table.md"

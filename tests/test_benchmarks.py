@@ -1,0 +1,102 @@
+"""The parts of benchmarks/: pairs, the table and its marks, the peers, and one part run whole."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a module of benchmarks, which is a folder of scripts and no package."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(BENCHMARKS / "run.sh"), *map(str, options)]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_two_things_run_in_turn(part):
+    calls = []
+    ours, theirs = part("pairs").take_turns(
+        lambda: calls.append("A"), lambda: calls.append("B"), pairs=4
+    )
+    assert "".join(calls) == "BA" * 6  # two rounds to warm up
+    assert len(ours) == len(theirs) == 4
+
+
+def test_ratio_is_the_median_of_pairs(part):
+    row = part("pairs").compared("x", [2.0, 3.0, 40.0], [2.0, 2.0, 10.0], at_most=1.5)
+    assert (row["ratio"], row["low"], row["high"], row["pairs"]) == (1.5, 1.0, 4.0, 3)
+
+
+def test_table_marks_every_bar(part):
+    compared, not_measured = part("pairs").compared, part("pairs").not_measured
+    table = part("report").table(
+        [
+            compared("reached", [1.0], [1.0], 1.0),
+            compared("missed", [1.1], [1.0], 1.0),
+            compared("no bar", [1.0], [1.0]),
+            not_measured("gpu", "no GPU at hand", 1.02),
+        ]
+    )
+    marks = {
+        line.split("|")[1].strip(): line.split("|")[-2].strip() for line in table.splitlines()[2:]
+    }
+    assert marks == {"reached": "✓", "missed": "✗", "no bar": "", "gpu": ""}
+    assert "not measured: no GPU at hand" in table
+
+
+def test_report_joins_the_parts(part, tmp_path, monkeypatch, capsys):
+    rows = [part("pairs").compared("step", [1.0], [2.0], 1.0)]
+    growth = {"growth": "rank", "values": [1, 2, 4], "exponents": [1.0, 0.0], "unit": "s"}
+    growth |= {"what": "growth with rank", "ours": [1, 2, 4], "theirs": [1, 1, 1]}
+    (tmp_path / "a-training.json").write_text(json.dumps(rows))
+    (tmp_path / "g-growth.json").write_text(json.dumps([growth]))
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
+    part("report").main()
+    assert "exponent 1.00, dense 0.00" in capsys.readouterr().out
+    assert json.loads((tmp_path / "results.json").read_text())["a-training"] == rows
+    assert "| step" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_peers_of_kronecker_products_agree(part):
+    peers = part("peers")
+    one, other = peers.TorchKron(12, 8, 3), peers.LinearOperator(12, 8, 3)
+    other.load_state_dict(one.state_dict())
+    if reason := peers.missing("linear_operator"):
+        pytest.skip(reason)
+    x = torch.randn(5, 8)
+    torch.testing.assert_close(one(x), other(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_peer_is_one_line(part):
+    reason = part("peers").missing("no_such_package")
+    assert "no_such_package" in reason and ".[benchmarks]" in reason
+    assert len(reason.splitlines()) == 1
+
+
+def test_mistakes_are_explained(tmp_path):
+    for options, message in [
+        (["--only", "a,x"], "parts are the letters a to g"),
+        (["--fast"], "there is no option --fast"),
+        (["--out"], "--out needs a value"),
+    ]:
+        done = run(*options)
+        assert done.returncode and message in done.stderr
+    assert "bash benchmarks/run.sh --quick" in run("--help").stdout
