@@ -113,7 +113,7 @@ train_and_score() {
   SPLIT=valid bash "$HERE/evaluate.sh" "$data" "$run/checkpoint_best.pt" "$run"
   if [ -n "${DRY_RUN-}" ] || [ ! "$run/result.json" -nt "$run/scored" ]; then
     run "$PYTHON" "$HERE/result.py" "$run" --data "$data" --recipe "families, $updates updates" \
-      --model "$name" --split valid --checkpoint checkpoint_best.pt
+      --model "$name" --split valid --checkpoint checkpoint_best.pt >/dev/null
   fi
 }
 
