@@ -122,6 +122,7 @@ def test_a_large_w_is_never_whole(monkeypatch):
     factors = Kronecker(1000, 256, 32)
     factors.initialize_(0.05, gain=1.0)
     monkeypatch.setattr(base, "BLOCK", 32 * 1024)
+    monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 32 * 1024)
     largest = []
     multiply = kronecker_autograd.multiply
 
