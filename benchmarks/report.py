@@ -42,7 +42,7 @@ def machine() -> str:
     except (OSError, IndexError):
         pass  # no Linux, or a processor without a name
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    malloc = "" if "MALLOC_TOP_PAD_" in os.environ else "not "
+    malloc = "" if "GLIBC_TUNABLES" in os.environ else "not "
     return (
         f"{platform.node()}: {processor}, {os.cpu_count()} cores, {gpu}; Python "
         f"{platform.python_version()}, torch {torch.__version__}, freed memory {malloc}kept"

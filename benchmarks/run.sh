@@ -4,6 +4,8 @@ set -euo pipefail
 unset CDPATH
 # shellcheck source-path=SCRIPTDIR source=../recipes/common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../recipes/common.sh"
+# shellcheck source-path=SCRIPTDIR source=../recipes/devices.sh
+. "$HERE/devices.sh"
 
 usage() {
   cat <<'HELP'
@@ -59,7 +61,7 @@ need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
 for module in fairseq torch matplotlib tabulate tqdm; do
   need_module "$module" "run: bash recipes/install.sh fairseq recipes benchmarks"
 done
-export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
+keep_memory
 mkdir -p -- "$out"
 for part in a-training b-generation c-memory d-layers e-lookup f-exchange g-growth; do
   if [[ $only != *${part%%-*}* ]]; then continue; fi

@@ -17,8 +17,8 @@ TABLES = ("embed_tokens", "output_projection", "fc_out")
 class FactorizedModel:
     """Stands before one of fairseq's models among the base classes, and adds options to it.
 
-    A subclass's `build_model` builds fairseq's own model, then calls `factorized`: so every option
-    of fairseq's means here what it means there.
+    A subclass's `build_model` builds fairseq's own model, then factorizes it: so every option of
+    fairseq's means here what it means there.
     """
 
     @classmethod
