@@ -13,6 +13,9 @@ def version() -> str:
     return next(line.split('"')[1] for line in lines if line.startswith("__version__"))
 
 
+# Tried with 5.0.0 and 5.24.0.
+HUGGING_FACE = ["transformers>=5,<6"]
+
 setup(
     name="shapeshifter-fairseq",
     version=version(),
@@ -34,6 +37,7 @@ setup(
         ],
         # recipes/deploy.sh; recipes/translate.py needs it and the subwords' library of the corpus.
         "deploy": ["ctranslate2>=4.8,<5"],
+        "hf": HUGGING_FACE,
         "recipes": [
             "joblib>=1.6,<2",
             "matplotlib>=3.11,<4",
@@ -54,6 +58,7 @@ setup(
             "tensorly-torch>=0.5,<0.6",
         ],
         "test": [
+            *HUGGING_FACE,
             "hypothesis>=6.170,<7",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",

@@ -94,4 +94,8 @@ say "install: torch, fairseq and this project into .venv (a minute or two) ..."
 trap failed ERR
 has_torch "$VENV/bin/python" || install_torch
 pip_install --editable "${ROOT}[$extras]"
+# fairseq wants torchaudio, for speech, and PyPI's is for CUDA. Beside a torch for CPUs it does not
+# load, and transformers, which loads it where there is one, fails with it.
+"$VENV/bin/python" -c 'import torchaudio' >/dev/null 2>&1 ||
+  "$VENV/bin/python" -m pip uninstall --yes torchaudio >>"$LOG" 2>&1
 printf '%s\n' "$wanted" >"$STAMP"

@@ -68,7 +68,8 @@ def factorize(
     """Replace a model's dense matrices in place with factors; ties and biases stay.
 
     Args:
-        model: any module; its device and dtype are kept.
+        model: any module; its device and dtype are kept. On torch's meta device, where a model is
+            shapes without numbers, so are its factors: enough to count them, or to load them.
         plan: which matrix gets which factorization.
         init: "random" draws the factors so that each W starts with the standard deviation that its
             dense weight had (the padding row aside); "project" makes each W the best approximation
@@ -140,6 +141,8 @@ def _factors_for(matrix: Matrix, plan: Plan, init: str, gain: float) -> Factoriz
     if rule is None or rule.spec is None:
         return None
     factors = _family_of(rule, matrix)
+    if matrix.weight.is_meta:
+        return factors.to("meta")
     weight = matrix.weight.detach()
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     if init == "project":

@@ -1,0 +1,191 @@
+"""Hugging Face models in factors, with transformers' own `save_pretrained` and `from_pretrained`::
+
+    from shapeshifter_fairseq import hf
+
+    model = hf.factorize(T5ForConditionalGeneration(config), "*=16,shared=256")
+    model.save_pretrained("small")
+    T5ForConditionalGeneration.from_pretrained("small")  # or AutoModelForSeq2SeqLM
+    AutoModel.from_pretrained("dense", quantization_config=hf.FactorConfig("*encoder*=64"))
+    model.dequantize()  # ordinary layers again
+
+`from_pretrained` builds a dense model from the configuration and then asks a "quantizer" to replace
+its modules before it reads the weights. That other packages may register one is part of
+transformers' interface, and all that happens here: the quantizer's configuration, which is saved in
+config.json, is the plan. Whoever loads such a model imports this module first.
+
+Only `nn.Linear` and `nn.Embedding` themselves are replaced (see `matrices`): convolutions,
+normalisation and the `Conv1D` layers of GPT-2 stay dense.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from .errors import ShapeshifterError
+from .factorizations import Factorization
+from .factorize import factorize as factorize_matrices
+from .factorize import fold
+from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
+from .plan import Plan
+
+METHOD = "shapeshifter"
+
+
+def factorize(model: PreTrainedModel, plan: str, **options: Any) -> PreTrainedModel:
+    """Replace a model's dense matrices in place with factors, so that it can be saved and loaded.
+
+    Args:
+        model: a dense model; it gets a configuration of its own, with the plan in it.
+        plan: which matrix gets which factorization, see `Plan.parse`.
+        options: `init` and the others of `shapeshifter_fairseq.factorize`.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ShapeshifterError: as `shapeshifter_fairseq.factorize` does, and if the model is
+            factorized or quantized already. The model is then as it was.
+    """
+    if getattr(model, "hf_quantizer", None) is not None:
+        raise ShapeshifterError("the model is factorized or quantized already; take a dense one")
+    quantizer = FactorQuantizer(FactorConfig(plan))
+    quantizer.replace_matrices(model, **options)
+    model.hf_quantizer = quantizer
+    # Of its own: other models may be built from the one it had.
+    old, config = model.config, copy.deepcopy(model.config)
+    config.quantization_config = quantizer.quantization_config
+    for module in model.modules():
+        if getattr(module, "config", None) is old:
+            module.config = config
+    return model
+
+
+@register_quantization_config(METHOD)
+class FactorConfig(QuantizationConfigMixin):
+    """The plan as config.json keeps it.
+
+    Args:
+        plan: see `Plan.parse`.
+        quant_method: written by transformers, and always the same.
+
+    Raises:
+        ShapeshifterError: if the plan does not parse.
+    """
+
+    def __init__(self, plan: str, quant_method: str = METHOD) -> None:
+        Plan.parse(plan)
+        self.plan, self.quant_method = plan, quant_method
+
+
+@register_quantizer(METHOD)
+class FactorQuantizer(HfQuantizer):
+    """What transformers calls while it loads, saves and "dequantizes" a model in factors.
+
+    To load the factors, it replaces the matrices of the model while that is on the meta device.
+    Weights that are dense it loads first, and gives each matrix its nearest factors.
+    """
+
+    quantization_config: FactorConfig
+
+    def __init__(self, quantization_config: FactorConfig, **options: Any) -> None:
+        super().__init__(quantization_config, **options)
+        self._ties: dict[nn.Module, tuple[Any, Any]] = {}  # as the dense model declares them
+        self._taken: dict[
+            str, str
+        ] = {}  # while loading: layers without factors, and whose they get
+
+    def replace_matrices(self, model: PreTrainedModel, **options: Any) -> None:
+        factorize_matrices(model, Plan.parse(self.quantization_config.plan), **options)
+        # Layers that share factors share a module; of the declared ties, which are of parameters,
+        # those that are left are declared: biases, and matrices that stay dense.
+        for module in model.modules():
+            if isinstance(module, PreTrainedModel):
+                self._ties[module] = module._tied_weights_keys, module.all_tied_weights_keys
+                names = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+                ties = module.all_tied_weights_keys.items()
+                left = {name: source for name, source in ties if {name, source} <= names}
+                module._tied_weights_keys, module.all_tied_weights_keys = left, dict(left)
+
+    # --- loading -----------------------------------------------------------------------------
+
+    def _process_model_before_weight_loading(self, model: PreTrainedModel, **_: Any) -> None:
+        if not self.pre_quantized:
+            return
+        for name, source in model.all_tied_weights_keys.items():  # transformers ties them later
+            layer, _, parameter = name.rpartition(".")
+            setattr(model.get_submodule(layer), parameter, model.get_parameter(source))
+        self.replace_matrices(model)
+        # The file holds each matrix once; transformers would look for it under each of its names.
+        self._taken = repeated_factors(model)
+        for name in self._taken:
+            delattr(model.get_submodule(name.rpartition(".")[0]), "factors")
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **_: Any) -> None:
+        for name, source in self._taken.items():
+            layer = model.get_submodule(name.rpartition(".")[0])
+            layer.factors = model.get_submodule(source)
+        self._taken = {}
+        if self.pre_quantized:
+            self._draw_missing(model)
+        else:
+            self.replace_matrices(model, init="project")
+        model.is_quantized = False  # it trains, and changes its type, as any other model
+
+    @staticmethod
+    def _draw_missing(model: PreTrainedModel) -> None:
+        """Draw the factors that were not in the file, as of a new head for fine-tuning."""
+        std = getattr(model.config, "initializer_range", 0.02)
+        for layer in model.modules():
+            if isinstance(layer, (FactorizedEmbedding, FactorizedLinear)):
+                parameters = layer.factors.parameters()
+                if not all(getattr(one, "_is_hf_initialized", False) for one in parameters):
+                    is_embedding = isinstance(layer, FactorizedEmbedding)
+                    layer.factors.initialize_(std, EMBED_GAIN if is_embedding else LAYER_GAIN)
+
+    # --- saving, and the way back ------------------------------------------------------------
+
+    def get_state_dict_and_metadata(self, model: PreTrainedModel) -> tuple[dict[str, Tensor], dict]:
+        repeated = tuple(f"{name}." for name in repeated_factors(model))
+        state = {
+            name: tensor
+            for name, tensor in model.state_dict().items()
+            if not (repeated and name.startswith(repeated))
+        }
+        return state, {}
+
+    def _dequantize(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> nn.Module:
+        for module, (declared, expanded) in self._ties.items():
+            module._tied_weights_keys, module.all_tied_weights_keys = declared, expanded
+        return fold(model)
+
+    @property
+    def is_trainable(self) -> bool:
+        return True
+
+    @property
+    def is_qat_trainable(self) -> bool:
+        return True
+
+    @property
+    def is_compileable(self) -> bool:
+        return True
+
+    def is_serializable(self) -> bool:
+        return True
+
+
+def repeated_factors(model: nn.Module) -> dict[str, str]:
+    """The second and further names of factors that several layers hold, each with the first."""
+    first: dict[Factorization, str] = {}
+    return {
+        name: first[module]
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, Factorization) and first.setdefault(module, name) != name
+    }
