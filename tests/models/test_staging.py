@@ -251,7 +251,7 @@ def test_the_learning_rate_is_that_of_a_training_without_stages(schedule, dense)
     assert rates(begun(dense, *schedule.split())) == rates(plain)
 
 
-@pytest.mark.parametrize("update", [0, 2, 3, 4, 8, 9, 10])
+@pytest.mark.parametrize("update", [0, 4, 9])
 def test_resumed_at_any_update_it_goes_on_as_if_nothing_had_been(update, dense, tmp_path):
     whole = begun(dense)
     train(whole, update)
