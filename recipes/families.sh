@@ -103,6 +103,10 @@ out=${out:-$ROOT/runs/$default}
 train_and_score() {
   local run=$out/$1.seed$seed own
   read -ra own <<<"${options[$1]}"
+  if [ -z "${DRY_RUN-}" ]; then
+    mkdir -p -- "$run"
+    alone_in "$run"
+  fi
   train_small "$run" "$updates" "${own[@]}" --seed "$seed" "${@:2}"
   score_small "$run" checkpoint_best.pt "families, $updates updates" "$1"
 }

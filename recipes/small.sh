@@ -46,15 +46,11 @@ small_corpus() {
   export CORPUS='{"source": "de", "target": "en", "subwords": "sentencepiece", "tokenizer": null, "lowercased": false}'
 }
 
-# train_small RUN UPDATES [options of train.sh]: into the folder RUN, nobody else at work there.
+# train_small RUN UPDATES [options of train.sh]: into the folder RUN.
 train_small() {
-  local run=$1 setting
+  local setting
   small_setting "$2"
-  if [ -z "${DRY_RUN-}" ]; then
-    mkdir -p -- "$run"
-    alone_in "$run"
-  fi
-  bash "$HERE/train.sh" "$data" "$run" "${setting[@]}" "${@:3}"
+  bash "$HERE/train.sh" "$data" "$1" "${setting[@]}" "${@:3}"
 }
 
 # score_small RUN CHECKPOINT RECIPE MODEL [options of fairseq-generate]: on the validation set, into

@@ -27,7 +27,6 @@ WAYS = {  # the folder's name, and what the table calls it
     "staged": "staged",
     "scratch": "from scratch",
 }
-FAMILIES = ("low_rank", "monarch", "kronecker")
 TOLERANCE = 1.5  # percentage points between a model's size and what its folder's name says
 
 
@@ -80,7 +79,7 @@ def read(out: Path) -> tuple[list[Model], Way]:
     if not names or not dense.nll:
         raise SystemExit(f"{out} holds no results; run recipes/staged.sh")
     models = [_read_model(out, name) for name in names]
-    return sorted(models, key=lambda model: (FAMILIES.index(model.family), -model.size)), dense
+    return sorted(models, key=lambda model: (model.family, -model.size)), dense
 
 
 def _read_model(out: Path, name: str) -> Model:

@@ -136,7 +136,21 @@ done
 stage=${stage:-$(((updates + 15) / 16))}
 scratch=${scratch:-$((dense_updates + updates))}
 if [ "$updates" -eq 400 ]; then default=staged; else default=staged.$updates; fi
-out=${out:-$ROOT/runs/$default}
+out=${out:-$ROOT/runs/$default} benchmark="staged, $updates updates"
+if [ -n "$only" ]; then
+  # Of low_rank-50-staged.seed1 the model low_rank-50, the way staged, and the seed.
+  way='' model='' seed=''
+  if [[ $only =~ ^dense\.seed([0-9]+)$ ]]; then
+    way=dense seed=${BASH_REMATCH[1]}
+  elif [ "$only" = dense.given ] && [ -n "$dense" ]; then
+    way=given
+  elif [[ $only =~ ^([a-z_]+-[0-9]+)-(before|at-once|staged|scratch)\.seed([0-9]+)$ ]]; then
+    model=${BASH_REMATCH[1]} way=${BASH_REMATCH[2]} seed=${BASH_REMATCH[3]}
+  fi
+  read -ra own <<<"${options[${model:-none}]-}"
+  [ -n "$way" ] && { [ -z "$model" ] || [ ${#own[@]} -gt 0 ]; } ||
+    wrong_call "--only: there is no run '$only'"
+fi
 
 # dense_of SEED: the dense checkpoint that a seed's runs begin with.
 dense_of() { printf '%s' "${dense:-$out/dense.seed$1/checkpoint_best.pt}"; }
@@ -161,27 +175,24 @@ score_checkpoint() {
   if [ -z "${DRY_RUN-}" ]; then touch -- "$run/validated"; fi
 }
 
-# train_and_score RUN [options of fairseq-train]: the run with that name.
+# train_and_score [options of fairseq-train]: the run `only`.
 train_and_score() {
-  local run=$out/$1 seed=${1##*.seed} name=${1%.seed*} own=() model way start
-  shift
-  if [ "$name" = dense ]; then
-    train_small "$run" "$dense_updates" --factor-plan '*=dense' --seed "$seed" "$@"
-    score_checkpoint "$run/checkpoint_best.pt" "$run"
-    return
+  local run=$out/$only begin=() start
+  if [ -z "${DRY_RUN-}" ]; then
+    mkdir -p -- "$run"
+    alone_in "$run"
   fi
-  for way in before "${ways[@]}"; do
-    model=${name%-"$way"}
-    if [ "$model" != "$name" ]; then break; fi
-  done
-  read -ra own <<<"${options[$model]-}"
-  [ ${#own[@]} -gt 0 ] && [ "$model" != "$name" ] || wrong_call "--only: there is no run '$name'"
   case $way in
+    given)
+      score_checkpoint "$dense" "$run"
+      return
+      ;;
+    dense)
+      train_small "$run" "$dense_updates" --factor-plan '*=dense' --seed "$seed" "$@"
+      score_checkpoint "$run/checkpoint_best.pt" "$run"
+      return
+      ;;
     before)
-      if [ -z "${DRY_RUN-}" ]; then
-        mkdir -p -- "$run"
-        alone_in "$run"
-      fi
       start=$(dense_of "$seed")
       if [ -n "${DRY_RUN-}" ] || [ ! "$run/project.txt" -nt "$start" ]; then
         into "$run/project.txt" "$(quoted "$PYTHON" -m shapeshifter_fairseq project "$start" \
@@ -190,27 +201,21 @@ train_and_score() {
       score_checkpoint "$run/projected.pt" "$run"
       return
       ;;
-    at-once)
-      own+=(--lr "$rate" --finetune-from-model "$(projection_of "$model" "$seed")/projected.pt")
-      length=$updates
-      ;;
-    staged)
-      own+=(--lr "$rate" --finetune-from-model "$(dense_of "$seed")" --stage-updates "$stage")
-      length=$updates
-      ;;
-    scratch) length=$scratch ;;
+    at-once) start=$(projection_of "$model" "$seed")/projected.pt begin=(--lr "$rate") ;;
+    staged) start=$(dense_of "$seed") begin=(--lr "$rate" --stage-updates "$stage") ;;
   esac
+  if [ "$way" = scratch ]; then updates=$scratch; else begin+=(--finetune-from-model "$start"); fi
   if [ -f "$run/diverged" ]; then
     say "train: $run has diverged, skipped"
     return
   fi
-  train_small "$run" "$length" "${own[@]}" --seed "$seed" "$@" || {
+  train_small "$run" "$updates" "${own[@]}" "${begin[@]}" --seed "$seed" "$@" || {
     # fairseq ends a training whose gradients are no numbers; that is a result.
     grep '^FloatingPointError: ' "$run/train.log" >/dev/null 2>&1 || exit 1
     touch -- "$run/diverged"
     return
   }
-  score_small "$run" checkpoint_last.pt "staged, $updates updates" "$model $way" --beam "$beam"
+  score_small "$run" checkpoint_last.pt "$benchmark" "$model $way" --beam "$beam"
 }
 
 if [ -z "${DRY_RUN-}" ] && [ -z "$only" ]; then
@@ -222,7 +227,7 @@ side_by_side "$JOBS"
 find_devices
 export DEVICE PRECISION
 if [ -n "$only" ]; then
-  train_and_score "$only" "$@"
+  train_and_score "$@"
   exit
 fi
 
@@ -245,12 +250,8 @@ for seed in $(seq "$seeds"); do
     done
   done
 done
-if [ -z "$dense" ]; then
-  all "${denses[@]}"
-else
-  if [ -z "${DRY_RUN-}" ]; then mkdir -p -- "$out/dense.given"; fi
-  score_checkpoint "$dense" "$out/dense.given"
-fi
+if [ -n "$dense" ]; then denses=(dense.given); fi
+all "${denses[@]}"
 all "${before[@]}"
 all "${runs[@]}"
 into "$out/staged.md" "$(quoted "$PYTHON" "$HERE/staged.py" "$out")"

@@ -134,9 +134,10 @@ class Staging:
         done = project(self.model, plan, **self.stages.gains)
         self._share(plan.rules)
         number = self.stages.stages.index(stage) + 1
+        matrices = f"{len(done)} matrices" if len(done) > 1 else "1 matrix"
         logger.info(
             f"stage {number} of {len(self.stages.stages)} at update {num_updates}: {stage.name}, "
-            f"{len(done)} matrices, relative error {relative_error(done):.4f}, "
+            f"{matrices}, relative error {relative_error(done):.4f}, "
             f"{sum(m.before for m in done):,} parameters become {sum(m.after for m in done):,}"
         )
         for matrix in done:
