@@ -148,8 +148,9 @@ if [ -n "$only" ]; then
     model=${BASH_REMATCH[1]} way=${BASH_REMATCH[2]} seed=${BASH_REMATCH[3]}
   fi
   read -ra own <<<"${options[${model:-none}]-}"
-  [ -n "$way" ] && { [ -z "$model" ] || [ ${#own[@]} -gt 0 ]; } ||
+  if [ -z "$way" ] || { [ -n "$model" ] && [ ${#own[@]} -eq 0 ]; }; then
     wrong_call "--only: there is no run '$only'"
+  fi
 fi
 
 # dense_of SEED: the dense checkpoint that a seed's runs begin with.
