@@ -60,15 +60,28 @@ def train(data: Path, save: Path, *options: str | Path, **how) -> str:
     return done.stdout + done.stderr
 
 
+# torch's own wrapper refuses a device's number for a model on the CPU, and fairseq gives it one.
+TORCHS_DDP_ON_CPUS = """
+from fairseq.models import distributed_fairseq_model as module
+wrap = module.DistributedDataParallel
+module.DistributedDataParallel = lambda device_ids, output_device, **how: wrap(**how)
+from fairseq_cli.train import cli_main
+cli_main()
+"""
+
+
 def train_in_two_processes(data: Path, save: Path, *options: str | Path) -> str:
     """As `train`, under torchrun."""
     arguments = [data, "--user-dir", USER_DIR, *SMALL, *TRAINING, "--save-dir", save, *options]
     # fairseq reads torchrun's environment by itself on GPUs only; on CPUs it is told.
-    script = f'exec "{BIN}/fairseq-train" "$@" --distributed-rank "$RANK"'
+    script = 'exec "$@" --distributed-rank "$RANK"'
+    command = [BIN / "fairseq-train"]
+    if "pytorch_ddp" in options:
+        command = [sys.executable, "-c", TORCHS_DDP_ON_CPUS]
     done = call(
         "torchrun",
         *("--nproc_per_node", "2", "--master_port", str(_free_port())),
-        *("--no-python", "bash", "-c", script, "-"),
+        *("--no-python", "bash", "-c", script, "-", *command),
         *arguments,
         *("--distributed-world-size", "2", "--distributed-init-method", "env://"),
         *("--distributed-no-spawn", "--distributed-backend", "gloo"),
