@@ -31,7 +31,7 @@ usage() {
 usage: families.sh [options] [FAMILY ...] [-- options of fairseq-train]
 
 Train a small Transformer in every family of factorizations, all with about the same number of
-parameters, and dense, with the quickstart's setting on the quickstart's corpus; translate the
+parameters, and dense, with small batches on the quickstart's corpus; translate the
 validation set with beam 5, score it, and write one table with plots. The families:
   ${families[*]}
 

@@ -1,20 +1,20 @@
-# The quickstart's setting for trainings of minutes, and what is compared with it; source it.
+# Trainings of minutes, on the quickstart's corpus; source it.
 # shellcheck shell=bash disable=SC2034,SC2154 # for those who source this; `data` is theirs
 
 SMALL_UPDATES=2800
 
-# small_setting UPDATES: set `setting`, the options of train.sh.
+# small_setting UPDATES [TOKENS]: set `setting`, the options of train.sh; TOKENS (default 1024) make
+# up an update.
 #
-# Few minutes of training want another setting than the papers': small batches, a higher rate that
-# falls to zero, no dropout. Chosen on the validation set, one setting for all models
-# (docs/results.md).
+# Few minutes of training want another setting than the papers': a higher rate that falls to zero,
+# no dropout. Chosen on the validation set, one setting for all models (docs/results.md).
 small_setting() {
   local seventh=$((($1 + 6) / 7)) # 400 of the 2,800
   setting=(--arch shapeshifter_transformer_tiny --max-update "$1" --total-num-update "$1"
-    --max-tokens 1024 --lr-scheduler polynomial_decay --lr 1.5e-3 --warmup-updates "$seventh"
-    --dropout 0 --weight-decay 0 --no-epoch-checkpoints --save-interval-updates "$seventh"
-    --keep-interval-updates 1 --validate-interval 1000 --validate-interval-updates "$seventh"
-    --num-workers 0)
+    --max-tokens "${2:-1024}" --lr-scheduler polynomial_decay --lr 1.5e-3
+    --warmup-updates "$seventh" --dropout 0 --weight-decay 0 --no-epoch-checkpoints
+    --save-interval-updates "$seventh" --keep-interval-updates 1 --validate-interval 1000
+    --validate-interval-updates "$seventh" --num-workers 0)
 }
 
 # side_by_side JOBS: each training its share of the cores. Such small batches gain little from a
