@@ -62,10 +62,10 @@ def train(data: Path, save: Path, *options: str | Path, **how) -> str:
 
 # torch's own wrapper refuses a device's number for a model on the CPU, and fairseq gives it one.
 TORCHS_DDP_ON_CPUS = """
+from fairseq_cli.train import cli_main
 from fairseq.models import distributed_fairseq_model as module
 wrap = module.DistributedDataParallel
 module.DistributedDataParallel = lambda device_ids, output_device, **how: wrap(**how)
-from fairseq_cli.train import cli_main
 cli_main()
 """
 
