@@ -55,6 +55,7 @@ options:
                        (default: one is trained for every seed)
   --dense-updates N    length of the dense training (default $SMALL_UPDATES)
   --seeds N            seeds 1 to N (default 3)
+  --scratch-seeds N    the same of the trainings from scratch, which take longest (default: all)
   --sizes LIST         percentages, separated by commas (default 50,30,15)
   --beam N             of the translations (default 5)
   --data DIR           the prepared corpus (default: the quickstart's, made if it is not there)
@@ -76,13 +77,13 @@ environment:
 examples:
   bash recipes/staged.sh
   bash recipes/staged.sh --dense runs/quickstart/dense/checkpoint_best.pt --updates 200 \\
-    --scratch-updates 200 --beam 1                           # everything, short
+    --scratch-updates 1000 --scratch-seeds 1                 # all families and sizes, short
   bash recipes/staged.sh --sizes 30 low_rank                  # one size of one family
 HELP
 }
 
 given=("$@")
-updates=400 stage='' rate=5e-4 scratch='' dense='' dense_updates=$SMALL_UPDATES seeds=3 beam=5
+updates=400 stage='' rate=5e-4 scratch='' scratch_seeds='' dense='' dense_updates=$SMALL_UPDATES seeds=3 beam=5
 data='' out='' only='' names=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -91,7 +92,8 @@ while [ $# -gt 0 ]; do
       exit
       ;;
     --dry-run) export DRY_RUN=1 ;;
-    --updates | --stage-updates | --scratch-updates | --dense-updates | --seeds | --beam)
+    --updates | --stage-updates | --scratch-updates | --dense-updates | --seeds | \
+      --scratch-seeds | --beam)
       [[ ${2-} =~ ^[1-9][0-9]*$ ]] || wrong_call "$1 '${2-}' is no positive number"
       case $1 in
         --updates) updates=$2 ;;
@@ -99,6 +101,7 @@ while [ $# -gt 0 ]; do
         --scratch-updates) scratch=$2 ;;
         --dense-updates) dense_updates=$2 ;;
         --seeds) seeds=$2 ;;
+        --scratch-seeds) scratch_seeds=$2 ;;
         --beam) beam=$2 ;;
       esac
       shift
@@ -247,7 +250,10 @@ for seed in $(seq "$seeds"); do
   for name in "${names[@]}"; do
     for size in "${sizes[@]}"; do
       if [ -z "$dense" ] || [ "$seed" -eq 1 ]; then before+=("$name-$size-before.seed$seed"); fi
-      for way in "${ways[@]}"; do runs+=("$name-$size-$way.seed$seed"); done
+      for way in "${ways[@]}"; do
+        if [ "$way" = scratch ] && [ "$seed" -gt "${scratch_seeds:-$seeds}" ]; then continue; fi
+        runs+=("$name-$size-$way.seed$seed")
+      done
     done
   done
 done
