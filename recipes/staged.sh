@@ -156,6 +156,9 @@ if [ -n "$only" ]; then
   fi
 fi
 
+# A model that lost too much does not end its sentences: none is more than twice the source, and some.
+decoding=(--beam "$beam" --max-len-a 2 --max-len-b 10)
+
 # dense_of SEED: the dense checkpoint that a seed's runs begin with.
 dense_of() { printf '%s' "${dense:-$out/dense.seed$1/checkpoint_best.pt}"; }
 
@@ -165,7 +168,7 @@ projection_of() { printf '%s' "$out/$1-before.seed$([ -n "$dense" ] && echo 1 ||
 # score_checkpoint CHECKPOINT RUN: its loss and BLEU, for what was not trained by this script.
 score_checkpoint() {
   local checkpoint=$1 run=$2 on=()
-  SPLIT=valid bash "$HERE/evaluate.sh" "$data" "$checkpoint" "$run" --beam "$beam"
+  SPLIT=valid bash "$HERE/evaluate.sh" "$data" "$checkpoint" "$run" "${decoding[@]}"
   if [ -z "${DRY_RUN-}" ]; then
     if [ -f "$run/validated" ] && [ "$run/validated" -nt "$checkpoint" ]; then return; fi
     rm -f -- "$run/validate.log"
@@ -219,7 +222,7 @@ train_and_score() {
     touch -- "$run/diverged"
     return
   }
-  score_small "$run" checkpoint_last.pt "$benchmark" "$model $way" --beam "$beam"
+  score_small "$run" checkpoint_last.pt "$benchmark" "$model $way" "${decoding[@]}"
 }
 
 if [ -z "${DRY_RUN-}" ] && [ -z "$only" ]; then
