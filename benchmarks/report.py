@@ -1,4 +1,4 @@
-"""The parts' JSON files as one: results.json, table.md with a mark for each bar, growth.png."""
+"""The parts' JSON files as one: results.json, table.md with a mark for each bar, and pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 from pathlib import Path
 
 import torch
+from figures import draw_bars, draw_growth
 from matplotlib.figure import Figure
 from pairs import Row, line
 from tabulate import tabulate
@@ -24,10 +25,10 @@ def main() -> None:
     _write(folder / "results.json", json.dumps({"machine": machine(), **parts}, indent=1) + "\n")
     _write(folder / "table.md", text)
     growth = [row for row in rows if "growth" in row]
+    if any("ratio" in row and row["at_most"] is not None for row in rows):
+        _save(draw_bars(parts), folder / "bars.png")
     if growth:
-        part = folder / "growth.part"
-        draw(growth).savefig(part, format="png", dpi=160)
-        part.replace(folder / "growth.png")
+        _save(draw_growth(growth), folder / "growth.png")
         text += "\n".join(["", *map(line, growth), ""])
     print(text)
 
@@ -74,24 +75,14 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def draw(growth: list[Row]) -> Figure:
-    """Cost against each of the things that it grows with, with the fitted exponents."""
-    figure = Figure(figsize=(3.2 * len(growth), 3.2), layout="constrained")
-    for axes, row in zip(figure.subplots(1, len(growth), squeeze=False)[0], growth):
-        for name, exponent, colour in zip(
-            ("theirs", "ours"), reversed(row["exponents"]), ("#0072B2", "#D55E00")
-        ):
-            label = f"{'dense' if name == 'theirs' else 'ours'}, exponent {exponent:.2f}"
-            axes.loglog(row["values"], row[name], "o-", color=colour, label=label)
-        axes.set_xlabel(row["growth"])
-        axes.legend(frameon=False, fontsize=8)
-        axes.grid(color="#dddddd", linewidth=0.6)
-    figure.axes[0].set_ylabel("seconds, forward and backward")
-    return figure
-
-
 def _parts_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("[a-g]-*.json"))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    part = path.with_suffix(".part")
+    figure.savefig(part, format="png", dpi=160)
+    part.replace(path)
 
 
 def _write(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ each figure run in turn in one process.
   --quick         fewer settings and pairs: 10 minutes on two cores
   --only LETTERS  some parts, for example a,d
   --out DIR       where the results go (default: benchmarks/results): DIR/results.json, DIR/table.md,
-                  DIR/growth.png; a part that is not run again keeps its last figures
+                  DIR/bars.png, DIR/growth.png; a part that is not run again keeps its last figures
 
 Without a GPU its rows say so; the same command measures them where there is one. glibc is told to
 keep freed memory, for both sides of each figure: otherwise it hands every large buffer back to the

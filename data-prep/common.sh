@@ -4,6 +4,13 @@
 # The output of a step goes to the log; descriptor 3 stays with the person who waits.
 exec 3>&1
 
+# find_python: set PYTHON, which alone says whose fairseq is used: its commands run as modules.
+find_python() {
+  if [ -n "${PYTHON-}" ]; then return; fi
+  PYTHON=python3
+  if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
+}
+
 say() { printf '%s\n' "$*" >&3; }
 
 die() {

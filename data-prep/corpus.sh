@@ -11,9 +11,9 @@
 : "${dataset:?}" "${vocab_size:?}"
 HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(dirname -- "$HERE")
-PYTHON=${PYTHON:-python3}
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$HERE/common.sh"
+find_python
 
 known_options=(--vocab-size --from --mirror --checksums --dest --work --workers)
 
@@ -31,7 +31,7 @@ options:
   -h, --help        show this text
 
 environment:
-  PYTHON            the Python that has fairseq and this project (default python3)
+  PYTHON            the Python that has fairseq and this project (default: .venv's, else python3)
 
 Makes in --dest what fairseq-preprocess makes, the subword model, corpus.json, and the valid and test
 sentences as plain text (raw/) and tokenised (tokenised/). Steps that are done are skipped, so a
@@ -51,7 +51,7 @@ choose_pair() {
 
 # parse_options "$@": sets src, tgt, from, work, dest, workers; makes and locks the work folder.
 parse_options() {
-  local option words=() extra='pip install "shapeshifter-fairseq[recipes]"'
+  local option words=() extra='run: bash recipes/install.sh'
   from='' mirror='' checksums='' dest='' work=''
   workers=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
   while [ $# -gt 0 ]; do

@@ -31,7 +31,7 @@ options:
   -h, --help        show this text
 
 environment:
-  PYTHON            the Python that has fairseq and this project (default python3)
+  PYTHON            the Python that has fairseq and this project (default: .venv's, else python3)
 
 example, German to English:
   bash data-prep/prepare-localisation.sh de en

@@ -6,11 +6,7 @@ ROOT=$(dirname -- "$HERE")
 # shellcheck source-path=SCRIPTDIR source=../data-prep/common.sh
 . "$ROOT/data-prep/common.sh"
 
-# fairseq's commands run as modules, so that PYTHON alone says which installation is used.
-if [ -z "${PYTHON-}" ]; then
-  PYTHON=python3
-  if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
-fi
+find_python
 export PYTHON PYTHONUNBUFFERED=1
 export USER_DIR=$ROOT/shapeshifter_fairseq
 export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} # this checkout's package, installed or not

@@ -31,7 +31,7 @@ usage() {
 usage: families.sh [options] [FAMILY ...] [-- options of fairseq-train]
 
 Train a small Transformer in every family of factorizations, all with about the same number of
-parameters, and dense, with the quickstart's setting on the quickstart's corpus; translate the
+parameters, and dense, with small batches on the quickstart's corpus; translate the
 validation set with beam 5, score it, and write one table with plots. The families:
   ${families[*]}
 
@@ -101,36 +101,18 @@ out=${out:-$ROOT/runs/$default}
 
 # train_and_score FAMILY [options of fairseq-train]
 train_and_score() {
-  local run=$out/$1.seed$seed name=$1 own setting
-  shift
-  small_setting "$updates"
-  read -ra own <<<"${options[$name]}"
+  local run=$out/$1.seed$seed own
+  read -ra own <<<"${options[$1]}"
   if [ -z "${DRY_RUN-}" ]; then
     mkdir -p -- "$run"
     alone_in "$run"
   fi
-  bash "$HERE/train.sh" "$data" "$run" "${setting[@]}" "${own[@]}" --seed "$seed" "$@"
-  SPLIT=valid bash "$HERE/evaluate.sh" "$data" "$run/checkpoint_best.pt" "$run"
-  if [ -n "${DRY_RUN-}" ] || [ ! "$run/result.json" -nt "$run/scored" ]; then
-    run "$PYTHON" "$HERE/result.py" "$run" --data "$data" --recipe "families, $updates updates" \
-      --model "$name" --split valid --checkpoint checkpoint_best.pt >/dev/null
-  fi
+  train_small "$run" "$updates" "${own[@]}" --seed "$seed" "${@:2}"
+  score_small "$run" checkpoint_best.pt "families, $updates updates" "$1"
 }
 
-if [ -z "${DRY_RUN-}" ]; then
-  need_fairseq
-  need_tool flock "install util-linux"
-  for module in matplotlib sacrebleu sentencepiece tabulate; do
-    need_module "$module" "run: bash recipes/install.sh"
-  done
-fi
-if [ -z "$data" ]; then
-  data=$ROOT/data-bin/localisation.de-en
-  run bash "$ROOT/data-prep/prepare-localisation.sh" de en
-fi
-# For corpus.py in a dry run without data.
-export CORPUS='{"source": "de", "target": "en", "subwords": "sentencepiece", "tokenizer": null, "lowercased": false}'
-
+if [ -z "${DRY_RUN-}" ]; then need_small; fi
+small_corpus
 side_by_side "$JOBS"
 find_devices
 export DEVICE PRECISION

@@ -23,7 +23,7 @@ Run = dict[str, Any]  # what recipes/result.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds
 
 # Colours that colour-blind people tell apart (Okabe and Ito, 2008; the last one is Tol's).
-_COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
+COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
 
 
 def read_runs(arguments: Sequence[str]) -> Runs:
@@ -90,10 +90,10 @@ def table(runs: Runs) -> str:
             f"{group[0]['parameters']:,} ({100 * group[0]['parameters'] / whole:.1f}%)",
             f"{group[0]['updates']:,}",
             str(len(group)),
-            *([_spread([run["last_training_nll"] for run in group], 3)] if training else []),
-            _spread([min(_curve(run, "nll_loss")[1]) for run in group], 3),
-            *(_spread([_score(run, score) for run in group], 2) for score in scores),
-            _spread([run["seconds"]["training"] / 60 for run in group], 1),
+            *([spread([run["last_training_nll"] for run in group], 3)] if training else []),
+            spread([min(_curve(run, "nll_loss")[1]) for run in group], 3),
+            *(spread([_score(run, score) for run in group], 2) for score in scores),
+            spread([run["seconds"]["training"] / 60 for run in group], 1),
         ]
         for name, group in runs.items()
     ]
@@ -117,10 +117,15 @@ def plot(runs: Runs, out: Path) -> list[Path]:
         "parameters.png": _plot_score_against_parameters(runs),
     }
     for name, figure in figures.items():
-        part = out / f"{name}.part"
-        figure.savefig(part, format="png", dpi=160)
-        part.replace(out / name)
+        write_figure(figure, out / name)
     return [out / name for name in figures]
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png", dpi=160)
+    part.replace(path)
 
 
 def _plot_curves(runs: Runs, key: str, label: str) -> Figure:
@@ -150,7 +155,7 @@ def _plot_score(runs: Runs) -> Figure:
         axes.barh(row, statistics.mean(values), height=0.6, color=colour)
         if len(values) > 1:
             axes.plot(values, [row] * len(values), "o", color="white", mec="black", markersize=4)
-        _note(axes, f"{_spread(values, 2)}", max(values), row)
+        _note(axes, f"{spread(values, 2)}", max(values), row)
     axes.set_yticks(range(len(runs)), list(runs))
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2 * max(_score(run, main) for run in _all(runs)) or 1)
@@ -204,7 +209,7 @@ def _note(axes: Axes, text: str, x: float, y: float, colour: str = "black") -> N
 
 def _coloured(runs: Runs) -> list[tuple[str, str, list[Run]]]:
     return [
-        (name, _COLOURS[number % len(_COLOURS)], group)
+        (name, COLOURS[number % len(COLOURS)], group)
         for number, (name, group) in enumerate(runs.items())
     ]
 
@@ -236,6 +241,7 @@ def _score_label(runs: Runs) -> str:
     return f"{_main_score(runs)}, {' and '.join(splits)} set"
 
 
-def _spread(values: list[float], digits: int) -> str:
+def spread(values: list[float], digits: int) -> str:
+    """Mean and, of several values, standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

@@ -126,6 +126,21 @@ def fold(model: nn.Module) -> nn.Module:
     return _replace(model, layers, dense_layer)
 
 
+def check(model: nn.Module, plan: Plan) -> None:
+    """Raise the `ShapeshifterError` that `factorize` would about a plan; nothing is replaced."""
+    found = matrices(model)
+    _check_every_rule_matches(plan, found)
+    for matrix in found:
+        rule = plan.rule_for(list(matrix.modules))
+        if rule is not None and rule.spec is not None:
+            _family_of(rule, matrix)
+
+
+def is_factorized(model: nn.Module, name: str) -> bool:
+    """Whether the module of that name holds factors."""
+    return isinstance(model.get_submodule(name), (FactorizedLinear, FactorizedEmbedding))
+
+
 def _check_every_rule_matches(plan: Plan, found: list[Matrix]) -> None:
     names = [name for matrix in found for name in matrix.modules]
     for rule in plan.rules:

@@ -9,10 +9,12 @@ from .errors import ShapeshifterError
 from .factorizations import FAMILIES
 from .layers import EMBED_GAIN, LAYER_GAIN
 from .plan import DENSE, Family, Plan, Rule, Spec
+from .stages import ORDERS, STAGE_UPDATES
 
 # The names that the options below have in a namespace.
 FACTOR_OPTIONS = tuple(
-    "factorization layer_rank embed_rank factor_plan layer_gain embed_gain".split()
+    "factorization layer_rank embed_rank factor_plan layer_gain embed_gain "
+    "stage_updates stage_order".split()
 )
 
 
@@ -69,6 +71,26 @@ def add_layer_options(parser: ArgumentParser) -> None:
         type=float,
         metavar="G",
         help=f"as --embed-gain, for the layers' matrices (default {LAYER_GAIN})",
+    )
+
+
+def add_stage_options(parser: ArgumentParser) -> None:
+    """Add the options of a model that can be factorized while it trains."""
+    parser.add_argument(
+        "--stage-updates",
+        nargs="?",
+        type=int,
+        const=STAGE_UPDATES,
+        metavar="K",
+        help="begin with a trained dense model (--finetune-from-model) and factorize one block "
+        f"after another, the tables last, with K updates in between ({STAGE_UPDATES} if no K is "
+        "given); default: everything from the start",
+    )
+    parser.add_argument(
+        "--stage-order",
+        metavar="ORDER",
+        help=f"which block comes first, with --stage-updates: {' or '.join(ORDERS)} "
+        f"(default {ORDERS[0]})",
     )
 
 

@@ -72,7 +72,8 @@ def test_report_joins_the_parts(part, tmp_path, monkeypatch, capsys):
     assert "exponent 1.00, dense 0.00" in capsys.readouterr().out
     assert json.loads((tmp_path / "results.json").read_text())["a-training"] == rows
     assert "| step" in (tmp_path / "table.md").read_text()
-    assert (tmp_path / "growth.png").stat().st_size > 1000
+    for picture in ("bars.png", "growth.png"):
+        assert (tmp_path / picture).stat().st_size > 1000
 
 
 def test_peers_of_kronecker_products_agree(part):

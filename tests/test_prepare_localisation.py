@@ -177,7 +177,7 @@ def test_help_teaches() -> None:
 def test_missing_python_and_module_are_one_line(tmp_path: Path) -> None:
     assert "set PYTHON" in refused(run(["de", "en"], {"PYTHON": "no-such-python"}))
     message = refused(run(["de", "en"], {"PYTHON": bare_python(tmp_path)}))
-    assert 'pip install "shapeshifter-fairseq[recipes]"' in message
+    assert "run: bash recipes/install.sh" in message
 
 
 def test_unknown_language_is_one_line(wheels: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from torch import nn
 from ..averaging import mean_of
 from ..checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
 from ..errors import ShapeshifterError
-from ..factorize import Matrix, factorize, matrices
+from ..factorize import Matrix
 from ..factorize import fold as fold_model
-from ..layers import FactorizedEmbedding, FactorizedLinear
 from ..options import FACTOR_OPTIONS, TRANSFORMER_RANKS, gains_of, plan_of
+from ..projection import Projected, relative_error
+from ..projection import project as project_model
 from .counting import task_with
 from .shapeshifter_transformer import (
     ShapeshifterTransformerModel,
@@ -30,17 +30,6 @@ from .shapeshifter_transformer import (
 )
 
 ARCH = "shapeshifter_transformer"
-
-
-@dataclass(frozen=True)
-class Projected:
-    """One matrix of a model, before and after."""
-
-    names: tuple[str, ...]  # of the modules that use it
-    before: int  # numbers it had
-    after: int  # numbers its factors have
-    norm: float  # Frobenius
-    error: float  # relative, Frobenius
 
 
 @dataclass(frozen=True)
@@ -55,9 +44,7 @@ class Projection:
     @property
     def error(self) -> float:
         """Relative Frobenius error of all factorized matrices together."""
-        return hypot(*(m.error * m.norm for m in self.matrices)) / hypot(
-            *(m.norm for m in self.matrices)
-        )
+        return relative_error(self.matrices)
 
 
 def project(
@@ -104,20 +91,12 @@ def project(
     shapeshifter_base(settings)
     refuse_what_cannot_work(settings, task)
     before = sum(parameter.numel() for parameter in model.parameters())
-    found = matrices(model)  # holds the dense weights
-    factorize(
-        model,
-        plan_of(settings, TRANSFORMER_RANKS),
-        init="project",
-        progress=progress,
-        **gains_of(settings),
-    )
+    plan = plan_of(settings, TRANSFORMER_RANKS)
+    projected = project_model(model, plan, progress=progress, **gains_of(settings))
     after = sum(parameter.numel() for parameter in model.parameters())
-    projected = [_projected(matrix, model) for matrix in found if _is_replaced(matrix, model)]
     if not projected:
         raise ShapeshifterError(f"the plan leaves every matrix of {dense} dense; nothing to do")
     write_checkpoint(_as_cfg(state, settings) | _new(state, model, updates=0), out)
-    projected.sort(key=lambda matrix: matrix.error, reverse=True)
     return Projection(projected, before, after, _options_of(settings))
 
 
@@ -220,23 +199,6 @@ def _model(path: Path, state: dict[str, Any], settings: Namespace, task: Namespa
         reason = str(error).splitlines()[-1].strip()
         raise ShapeshifterError(f"{path}: its weights do not fit its settings: {reason}") from error
     return model
-
-
-def _is_replaced(matrix: Matrix, model: nn.Module) -> bool:
-    layer = model.get_submodule(next(iter(matrix.modules)))
-    return isinstance(layer, (FactorizedLinear, FactorizedEmbedding))
-
-
-def _projected(matrix: Matrix, model: nn.Module) -> Projected:
-    factors = model.get_submodule(next(iter(matrix.modules))).factors
-    weight = matrix.weight.detach()
-    return Projected(
-        names=tuple(matrix.modules),
-        before=weight.numel(),
-        after=sum(factor.numel() for factor in factors.parameters()),
-        norm=weight.double().norm().item(),
-        error=factors.relative_error(weight),
-    )
 
 
 def _as_cfg(state: dict[str, Any], settings: Namespace) -> dict[str, Any]:

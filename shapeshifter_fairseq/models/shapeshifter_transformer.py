@@ -11,9 +11,11 @@ from fairseq.tasks import FairseqTask
 from ..errors import ShapeshifterError
 from ..factorize import factorize, fold
 from ..layers import EMBED_GAIN, LAYER_GAIN
-from ..options import TRANSFORMER_RANKS, add_layer_options, gains_of, plan_of
+from ..options import TRANSFORMER_RANKS, add_layer_options, add_stage_options, gains_of, plan_of
 from ..plan import Family
+from ..stages import Stages
 from ._factorized import FactorizedModel, refuse
+from ._staging import stage_in_trainer
 
 # Options of fairseq's Transformer that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -36,17 +38,31 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     another family.
     """
 
+    stages: Stages | None = None  # with --stage-updates: what is dense at first, and until when
+
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
         super().add_args(parser)
         add_layer_options(parser)
+        add_stage_options(parser)
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
         shapeshifter_base(args)  # options that an older checkpoint does not have yet
         refuse_what_cannot_work(args, task)
         model = super().build_model(args, task)
-        return factorize(model, plan_of(args, TRANSFORMER_RANKS), **gains_of(args))
+        plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
+        if args.stage_updates is None:
+            return factorize(model, plan, **gains)
+        model.stages = Stages.of(model, plan, gains, args.stage_updates, args.stage_order)
+        stage_in_trainer()
+        return model
+
+    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
+        """As fairseq's; a model with stages first factorizes what the checkpoint has in factors."""
+        if self.stages is not None:
+            self.stages.take_shape_of(state_dict, self)
+        return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     def forward(self, *args, **kwargs):
         """As fairseq's; a small table that is tied to the output is built once for all its uses."""
@@ -66,6 +82,10 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
 def refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
     """Raise a `ShapeshifterError` about an option of fairseq's that factors cannot have."""
     refuse(args, _UNSUPPORTED)
+    if args.stage_order is not None and args.stage_updates is None:
+        raise ShapeshifterError(
+            f"--stage-order {args.stage_order} is the order of stages: give --stage-updates too"
+        )
     if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
         raise ShapeshifterError(
             "this architecture shares all embeddings and needs one dictionary for both languages: "
@@ -87,6 +107,8 @@ def shapeshifter_base(args: Namespace) -> None:
     args.factor_plan = getattr(args, "factor_plan", "")
     args.layer_gain = getattr(args, "layer_gain", LAYER_GAIN)
     args.embed_gain = getattr(args, "embed_gain", EMBED_GAIN)
+    args.stage_updates = getattr(args, "stage_updates", None)
+    args.stage_order = getattr(args, "stage_order", None)
     base_architecture(args)
 
 

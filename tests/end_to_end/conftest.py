@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,9 @@ SMALL = (
     "--encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --decoder-embed-dim 32 "
     "--decoder-ffn-embed-dim 64 --layer-rank 4 --embed-rank 8"
 ).split()
+# fairseq's own Transformer of that size.
+DENSE = [*SMALL[: SMALL.index("--layer-rank")], "--share-all-embeddings"]
+DENSE[DENSE.index("shapeshifter_transformer_tiny")] = "transformer"
 TRAINING = (
     "--optimizer adam --lr 0.003 --lr-scheduler inverse_sqrt --warmup-updates 20 "
     "--criterion label_smoothed_cross_entropy --label-smoothing 0.1 --dropout 0.1 "
@@ -53,6 +58,48 @@ def train(data: Path, save: Path, *options: str | Path, **how) -> str:
     arguments = [data, "--user-dir", USER_DIR, *SMALL, *TRAINING, "--save-dir", save, *options]
     done = call("fairseq-train", *arguments, **how)
     return done.stdout + done.stderr
+
+
+# torch's own wrapper refuses a device's number for a model on the CPU, and fairseq gives it one.
+TORCHS_DDP_ON_CPUS = """
+from fairseq_cli.train import cli_main
+from fairseq.models import distributed_fairseq_model as module
+wrap = module.DistributedDataParallel
+module.DistributedDataParallel = lambda device_ids, output_device, **how: wrap(**how)
+cli_main()
+"""
+
+
+def train_in_two_processes(data: Path, save: Path, *options: str | Path) -> str:
+    """As `train`, under torchrun."""
+    arguments = [data, "--user-dir", USER_DIR, *SMALL, *TRAINING, "--save-dir", save, *options]
+    # fairseq reads torchrun's environment by itself on GPUs only; on CPUs it is told.
+    script = 'exec "$@" --distributed-rank "$RANK"'
+    command = [BIN / "fairseq-train"]
+    if "pytorch_ddp" in options:
+        command = [sys.executable, "-c", TORCHS_DDP_ON_CPUS]
+    done = call(
+        "torchrun",
+        *("--nproc_per_node", "2", "--master_port", str(_free_port())),
+        *("--no-python", "bash", "-c", script, "-", *command),
+        *arguments,
+        *("--distributed-world-size", "2", "--distributed-init-method", "env://"),
+        *("--distributed-no-spawn", "--distributed-backend", "gloo"),
+    )
+    return done.stdout + done.stderr
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def losses(log: str) -> dict[int, float]:
+    """Training loss by update, from fairseq's JSON log."""
+    inner = [line for line in log.splitlines() if "| train_inner |" in line]
+    lines = [json.loads(line[line.index("{") :]) for line in inner]
+    return {int(line["num_updates"]): float(line["loss"]) for line in lines}
 
 
 def translate(data: Path, checkpoints: Sequence[Path], *options: str | Path) -> list[str]:
@@ -100,3 +147,12 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save = tmp_path_factory.mktemp("trained model")
     train(corpus, save, "--max-update", "80", "--no-epoch-checkpoints")
     return save
+
+
+@pytest.fixture(scope="session")
+def dense(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of stock `--arch transformer`, trained without our user-dir."""
+    save = tmp_path_factory.mktemp("dense model")
+    options = [*DENSE, *TRAINING, "--save-dir", save, "--max-update", "40"]
+    call("fairseq-train", corpus, *options, "--no-epoch-checkpoints")
+    return save / "checkpoint_last.pt"

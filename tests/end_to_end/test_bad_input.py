@@ -44,6 +44,8 @@ def error_of_generating(data, checkpoint, *options) -> str:
         (["--factorization", "monarch/blocks=99"], ["blocks=99", "embed_tokens", "1 to 32"]),
         (["--factor-plan", "*.fc1=word2ket:1"], ["'*.fc1=word2ket:1'", "fc1", "word2ketxs"]),
         (["--layer-gain", "0"], ["--layer-gain 0", "above 0"]),
+        (["--stage-updates", "0"], ["--stage-updates 0", "1 update or more"]),
+        (["--stage-updates", "2"], ["--stage-updates", "dense model", "--finetune-from-model"]),
         (["--quant-noise-pq", "0.1"], ["--quant-noise-pq"]),
         (["--quant-noise-scalar", "0.1"], ["--quant-noise-scalar"]),
         (["--adaptive-softmax-cutoff", "20"], ["--adaptive-softmax-cutoff"]),

@@ -11,25 +11,13 @@ import torch
 
 import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
 
-from .conftest import SMALL, TRAINING, USER_DIR, call
+from .conftest import TRAINING, USER_DIR, call
 
-# fairseq's own Transformer of the size of conftest's small model.
-DENSE = [*SMALL[: SMALL.index("--layer-rank")], "--share-all-embeddings"]
-DENSE[DENSE.index("shapeshifter_transformer_tiny")] = "transformer"
 SHAPESHIFTER = ("python", "-m", "shapeshifter_fairseq")
 # Another program, in a process that cannot import this project.
 WITHOUT_US = "import sys; sys.modules['shapeshifter_fairseq'] = None; "
 GENERATE = WITHOUT_US + "from fairseq_cli.generate import cli_main; cli_main()"
 CONVERT = WITHOUT_US + "from ctranslate2.converters.fairseq import main; main()"
-
-
-@pytest.fixture(scope="module")
-def dense(corpus, tmp_path_factory) -> Path:
-    """A checkpoint of stock `--arch transformer`, trained without our user-dir."""
-    save = tmp_path_factory.mktemp("dense model")
-    options = [*DENSE, *TRAINING, "--save-dir", save, "--max-update", "40"]
-    call("fairseq-train", corpus, *options, "--no-epoch-checkpoints")
-    return save / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="module")

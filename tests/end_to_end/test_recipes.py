@@ -134,6 +134,39 @@ def test_all_families_have_about_equal_parameters(monkeypatch):
     assert max(totals.values()) <= 1.03 * min(totals.values()) <= 1.03 * 0.2 * dense
 
 
+def test_the_sizes_of_staged_are_what_their_names_say(monkeypatch):
+    monkeypatch.setenv("DEVICE", "cpu")
+    said, _ = script("staged.sh", "--dry-run", "--seeds", "1")
+    trained = [words for words in map(shlex.split, said.splitlines()) if "--save-dir" in words]
+    assert len(trained) == 1 + 9 * 3
+    for words in trained[1:]:
+        given = words[words.index("--save-dir") :]
+        name = Path(given[1]).name
+        model = [word for word in given if word != "--cpu"]
+        if "-staged" in name:
+            at = model.index("--stage-updates")
+            assert model[at : at + 2] == ["--stage-updates", "25"]
+            del model[at : at + 2]  # the same model, from the start
+        counts = count("shapeshifter_transformer_tiny", 2000, 2000, True, model)
+        assert counts["percent"] == pytest.approx(int(name.split("-")[1]), abs=1.5), name
+        assert name.split("-")[0] in given[given.index("--factorization") + 1]
+
+
+def test_staged_trains_and_scores_a_run(data, runs, tmp_path):
+    out = tmp_path / "staged here"
+    dense = runs / "dense" / "checkpoint_best.pt"
+    call = ["--only", "low_rank-30-staged.seed2", "--dense", dense, "--data", data, "--out", out]
+    call += ["--updates", "6", "--stage-updates", "1", "--beam", "1", "--", *SETTING]
+    script("staged.sh", *call)
+    run = out / "low_rank-30-staged.seed2"
+    result = json.loads((run / "result.json").read_text())
+    assert (result["model"], result["seed"], result["updates"]) == ("low_rank-30 staged", 2, 6)
+    assert result["checkpoint"] == "checkpoint_last.pt" and "BLEU" in result["scores"]
+    assert "stage 5 of 5 at update 4" in (run / "train.log").read_text()
+    said, _ = script("staged.sh", *call)
+    assert "is finished, skipped" in said and "is scored, skipped" in said
+
+
 def test_deploy(data, runs, tmp_path, monkeypatch):
     """Fold, convert, compare, translate standard input; again, and nothing is made anew."""
     # CTranslate2 never expects the padding token; fairseq leaves it its share of the probability,
@@ -170,6 +203,10 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
         ("families.sh", ["lowrank"], "no family 'lowrank'; known: dense kronecker low_rank"),
         ("families.sh", ["--updates", "few"], "--updates 'few' is no positive number"),
         ("families.sh", ["--layer-rank", "3"], "come after --"),
+        ("staged.sh", ["phm"], "no family 'phm' here; known: low_rank monarch kronecker"),
+        ("staged.sh", ["--updates", "0"], "--updates '0' is no positive number"),
+        ("staged.sh", ["--sizes", "50,20"], "'20' is none of 50, 30 and 15"),
+        ("staged.sh", ["--only", "low_rank-50.seed1"], "there is no run 'low_rank-50'"),
         ("deploy.sh", [], "CHECKPOINT"),
         ("deploy.sh", ["nowhere.pt"], "no checkpoint nowhere.pt"),
     ],
@@ -186,7 +223,7 @@ def test_a_mistake_in_an_option_reaches_the_screen(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", "train.sh evaluate.sh deploy.sh quickstart.sh families.sh install.sh".split()
+    "name", "train.sh evaluate.sh deploy.sh quickstart.sh families.sh staged.sh install.sh".split()
 )
 def test_help_teaches(name):
     said, _ = script(name, "--help")

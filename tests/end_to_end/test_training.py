@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -16,7 +14,17 @@ from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, fold
 
-from .conftest import BIN, SMALL, TRAINING, USER_DIR, call, train, translate
+from .conftest import (
+    BIN,
+    SMALL,
+    TRAINING,
+    USER_DIR,
+    call,
+    losses,
+    train,
+    train_in_two_processes,
+    translate,
+)
 
 THREE = ["--max-update", "3", "--no-epoch-checkpoints"]
 
@@ -24,13 +32,6 @@ THREE = ["--max-update", "3", "--no-epoch-checkpoints"]
 NEEDS_CUDA = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="fairseq's --fp16 keeps its master weights on a GPU"
 )
-
-
-def losses(log: str) -> dict[int, float]:
-    """Training loss by update, from fairseq's JSON log."""
-    inner = [line for line in log.splitlines() if "| train_inner |" in line]
-    lines = [json.loads(line[line.index("{") :]) for line in inner]
-    return {int(line["num_updates"]): float(line["loss"]) for line in lines}
 
 
 def state_of(save: Path, name: str = "checkpoint_last.pt") -> dict:
@@ -163,28 +164,11 @@ def test_two_processes_give_the_gradients_of_one_on_the_joint_batch(corpus, tmp_
     sgd += ["--batch-size", "8", "--no-epoch-checkpoints", "--clip-norm", "0"]
     # An update's two batches: of two processes, or of one that collects gradients over two.
     train(corpus, tmp_path / "one", *sgd, "--update-freq", "2")
-    # fairseq reads torchrun's environment by itself on GPUs only; on CPUs it is told.
-    arguments = [corpus, "--user-dir", USER_DIR, *SMALL, *TRAINING, "--save-dir", tmp_path / "two"]
-    script = f'exec "{BIN}/fairseq-train" "$@" --distributed-rank "$RANK"'
-    call(
-        "torchrun",
-        *("--nproc_per_node", "2", "--master_port", str(_free_port())),
-        *("--no-python", "bash", "-c", script, "-"),
-        *arguments,
-        *sgd,
-        *("--distributed-world-size", "2", "--distributed-init-method", "env://"),
-        *("--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
-    )
+    train_in_two_processes(corpus, tmp_path / "two", *sgd, "--ddp-backend", "legacy_ddp")
     one, two = state_of(tmp_path / "one"), state_of(tmp_path / "two")
     assert two["optimizer_history"][-1]["num_updates"] == 1
     for name, tensor in one["model"].items():
         torch.testing.assert_close(two["model"][name], tensor, rtol=1e-5, atol=1e-6)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+"""Staged factorization inside fairseq's trainer: what `--stage-updates` does while it trains.
+
+How to get hold of the trainer? A stage changes the model's parameters, so the optimizer and the
+wrapper of distributed training have to be made anew, and only the trainer can. It hands itself to
+nobody that a user-dir may write (model, task, criterion, optimizer, scheduler), but it has a place
+for this very thing: its `quantizer`, which fairseq's iterative product quantization fills. That is
+told the epoch and the updates, changes layers and calls `Trainer.reinitialize`. fairseq-train fills
+the place from a file of its own kind only; so here `Trainer.__init__` is wrapped, once a model with
+stages is built, and passes a `Staging` in. Nothing else of fairseq's is replaced, and no other
+model's training is touched. The alternatives were worse: to replace fairseq's `Quantizer` takes its
+file and its option too, and a task of our own would take the place of the user's and still lack the
+trainer.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable
+
+from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed
+from fairseq.trainer import Trainer
+from omegaconf import DictConfig
+
+from ..errors import ShapeshifterError
+from ..plan import Rule
+from ..projection import project, relative_error
+from ..stages import Stage
+from ._optimizer_state import carry_over
+
+logger = logging.getLogger(__name__)
+
+
+def stage_in_trainer() -> None:
+    """Let every trainer that is made from now on factorize a model with `stages`."""
+    original = Trainer.__init__
+    if getattr(original, "is_shapeshifters", False):
+        return
+
+    @functools.wraps(original)
+    def with_stages(self, cfg, task, model, criterion, quantizer=None) -> None:
+        if getattr(model, "stages", None) is not None:
+            if quantizer is not None:
+                raise ShapeshifterError(
+                    "--quantization-config-path does not work with --stage-updates: both change "
+                    "the layers while they train"
+                )
+            quantizer = Staging()
+        original(self, cfg, task, model, criterion, quantizer)
+
+    with_stages.is_shapeshifters = True
+    Trainer.__init__ = with_stages
+
+
+class Staging:
+    """What the trainer takes for its quantizer.
+
+    After every update, and before the first one, it factorizes the stage that is due; the trainer
+    then goes on with the state that the optimizer had of all other parameters, and otherwise as
+    after a restart from a checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: int | None = None  # None while nothing is trained yet
+
+    def set_trainer(self, trainer: Trainer) -> None:
+        """Called by the trainer at the end of its constructor.
+
+        Raises:
+            ShapeshifterError: about an option that does not go with stages.
+        """
+        self.trainer, self.model = trainer, trainer.get_model()
+        self.stages = self.model.stages
+        _refuse_what_cannot_work(trainer.cfg)
+        last, longest = self.stages.begin_of_last, trainer.cfg.optimization.max_update
+        if 0 < longest <= last:
+            raise ShapeshifterError(
+                f"--max-update {longest}: with --stage-updates {self.stages.updates} the last of "
+                f"{len(self.stages.stages)} stages begins after {last} updates; train longer, or "
+                "with a shorter stage"
+            )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch; before the first one a checkpoint was loaded, if there is one.
+
+        Raises:
+            ShapeshifterError: if the training does not begin with a dense model.
+        """
+        begins, self.epoch = self.epoch is None, epoch
+        if begins:
+            self._check_start()
+            # What is loaded may have given the model other layers than those that were wrapped.
+            self._renew_trainer()
+        self.step_update(self.trainer.get_num_updates())
+
+    def step_update(self, num_updates: int) -> None:
+        """Called after each update, and by the trainer's loading of a checkpoint.
+
+        Raises:
+            ShapeshifterError: if several stages are due at once.
+        """
+        if self.epoch is None:
+            return
+        due = self.stages.pending(self.model, num_updates)
+        if len(due) > 1:
+            raise ShapeshifterError(
+                f"the training is at update {num_updates}, when {len(due)} stages are due that the "
+                "checkpoint does not have in factors. Begin from a dense model with "
+                "--finetune-from-model, or go on with the --stage-updates and --stage-order that "
+                "it was begun with"
+            )
+        if due:
+            self._factorize(due[0], num_updates)
+            self._renew_trainer()
+            # Else checkpoint_best.pt would stay a model with fewer matrices in factors, which is
+            # better because it is larger.
+            vars(checkpoint_utils.save_checkpoint).pop("best", None)
+
+    def _check_start(self) -> None:
+        if not self.stages.loaded:
+            raise ShapeshifterError(
+                "--stage-updates factorizes a trained dense model: give its checkpoint with "
+                "--finetune-from-model"
+            )
+        if self.trainer.get_num_updates() == 0 and not self.stages.pending(self.model):
+            raise ShapeshifterError(
+                "the checkpoint is factorized already; give a dense one, or train without "
+                "--stage-updates"
+            )
+
+    def _factorize(self, stage: Stage, num_updates: int) -> None:
+        plan = stage.remaining(self.model)
+        done = project(self.model, plan, **self.stages.gains)
+        self._share(plan.rules)
+        number = self.stages.stages.index(stage) + 1
+        matrices = f"{len(done)} matrices" if len(done) > 1 else "1 matrix"
+        logger.info(
+            f"stage {number} of {len(self.stages.stages)} at update {num_updates}: {stage.name}, "
+            f"{matrices}, relative error {relative_error(done):.4f}, "
+            f"{sum(m.before for m in done):,} parameters become {sum(m.after for m in done):,}"
+        )
+        for matrix in done:
+            logger.info(f"{matrix.error:8.4f}  {' = '.join(matrix.names)}")
+        if not self.stages.pending(self.model):
+            parameters = sum(parameter.numel() for parameter in self.model.parameters())
+            logger.info(f"all stages are done: the model has {parameters:,} parameters")
+
+    def _share(self, rules: Iterable[Rule]) -> None:
+        """Give all processes the first one's factors, to the last bit."""
+        if self.trainer.data_parallel_world_size == 1:
+            return
+        for rule in rules:
+            factors = self.model.get_submodule(rule.pattern).factors
+            for tensor in (*factors.parameters(), factors.scale):
+                group = self.trainer.data_parallel_process_group
+                distributed.broadcast(tensor.data, src=0, group=group)
+
+    def _renew_trainer(self) -> None:
+        """Let the trainer make what depends on the parameters anew, and keep what it knew."""
+        trainer = self.trainer
+        optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler.state_dict()
+        trainer.reinitialize()
+        carry_over(optimizer, trainer.optimizer)
+        trainer.lr_scheduler.load_state_dict(scheduler)
+        trainer.lr_step_begin_epoch(self.epoch)
+
+
+def _refuse_what_cannot_work(cfg: DictConfig) -> None:
+    copies = "it has a copy of the parameters, which would stay dense"
+    optimizer = getattr(cfg.optimizer, "_name", None)
+    for option, given, why in (
+        ("--store-ema", cfg.ema.store_ema, copies),
+        ("--use-bmuf", cfg.optimization.use_bmuf, copies),
+        ("--ddp-backend slowmo", cfg.distributed_training.ddp_backend == "slowmo", copies),
+        ("--zero-sharding os", cfg.distributed_training.zero_sharding == "os", copies),
+        ("--optimizer composite", optimizer == "composite", "it is several optimizers"),
+        ("--patience", cfg.checkpoint.patience > 0, "a stage raises the loss, and would end it"),
+    ):
+        if given:
+            raise ShapeshifterError(f"{option} does not work with --stage-updates: {why}")
