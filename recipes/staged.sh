@@ -171,8 +171,8 @@ score_checkpoint() {
   # The batches of the trainings' validation: fairseq leaves out those of no multiple of 8 sentences.
   with_progress "$run/validate.log" "validate $(basename -- "$run")" 1 '"valid_loss"' \
     '"(valid_loss)": "([0-9.]+)"' \
-    "$PYTHON" -m fairseq_cli.validate "$data" --user-dir "$USER_DIR" --path "$checkpoint" \
-    --max-tokens 1024 --num-workers 0 --log-format json "${on[@]}"
+    "$PYTHON" -m fairseq_cli.validate "$data" --task translation --user-dir "$USER_DIR" \
+    --path "$checkpoint" --max-tokens 1024 --num-workers 0 --log-format json "${on[@]}"
   if [ -z "${DRY_RUN-}" ]; then touch -- "$run/validated"; fi
 }
 
