@@ -220,6 +220,7 @@ train_and_score() {
     # fairseq ends a training whose gradients are no numbers; that is a result.
     grep '^FloatingPointError: ' "$run/train.log" >/dev/null 2>&1 || exit 1
     touch -- "$run/diverged"
+    say "train: $run has diverged, which counts as failed"
     return
   }
   score_small "$run" checkpoint_last.pt "$benchmark" "$model $way" "${decoding[@]}"

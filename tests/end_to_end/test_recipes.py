@@ -156,7 +156,8 @@ def test_staged_trains_and_scores_a_run(data, runs, tmp_path):
     out = tmp_path / "staged here"
     dense = runs / "dense" / "checkpoint_best.pt"
     call = ["--only", "low_rank-30-staged.seed2", "--dense", dense, "--data", data, "--out", out]
-    call += ["--updates", "6", "--stage-updates", "1", "--beam", "1", "--", *SETTING]
+    call += ["--updates", "6", "--stage-updates", "1", "--beam", "1"]
+    call += ["--", *SMALL, "--log-interval", "1", "--required-batch-size-multiple", "1"]
     script("staged.sh", *call)
     run = out / "low_rank-30-staged.seed2"
     result = json.loads((run / "result.json").read_text())
@@ -206,7 +207,7 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
         ("staged.sh", ["phm"], "no family 'phm' here; known: low_rank monarch kronecker"),
         ("staged.sh", ["--updates", "0"], "--updates '0' is no positive number"),
         ("staged.sh", ["--sizes", "50,20"], "'20' is none of 50, 30 and 15"),
-        ("staged.sh", ["--only", "low_rank-50.seed1"], "there is no run 'low_rank-50'"),
+        ("staged.sh", ["--only", "low_rank-50.seed1"], "there is no run 'low_rank-50.seed1'"),
         ("deploy.sh", [], "CHECKPOINT"),
         ("deploy.sh", ["nowhere.pt"], "no checkpoint nowhere.pt"),
     ],

@@ -86,7 +86,7 @@ def test_resumed_within_a_stage_it_reaches_the_same_loss(whole, corpus, tmp_path
 SAME = (
     "--optimizer sgd --momentum 0 --lr 0.01 --lr-scheduler fixed --warmup-updates 0 --dropout 0 "
     "--batch-size 8 --clip-norm 0 --no-epoch-checkpoints --disable-validation "
-    "--stage-updates 1 --max-update 6"
+    "--stage-updates 1 --max-update 6 --update-epoch-batch-itr True"
 ).split()
 
 
@@ -98,28 +98,32 @@ def weights(corpus: Path, save: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def one_process(dense, corpus, tmp_path_factory) -> tuple[Path, dict[int, float]]:
-    save = tmp_path_factory.mktemp("one process")
-    options = [*SAME, "--update-freq", "2", "--save-interval-updates", "3"]
-    return save, losses(train(corpus, save, *options, "--finetune-from-model", dense))
+def two_processes(dense, corpus, tmp_path_factory) -> tuple[Path, str]:
+    """Save folder and log under torchrun, with fairseq's own wrapper."""
+    save = tmp_path_factory.mktemp("two processes")
+    options = [*SAME, "--save-interval-updates", "3", "--finetune-from-model", dense]
+    return save, train_in_two_processes(corpus, save, *options, "--ddp-backend", "legacy_ddp")
 
 
-@pytest.mark.parametrize(
-    "backend, begin", [("legacy_ddp", 0), ("pytorch_ddp", 3)], ids=["legacy_ddp", "pytorch_ddp"]
-)
-def test_two_processes_do_what_one_does_on_the_joint_batch(
-    backend, begin, one_process, dense, corpus, tmp_path
-):
-    """From the dense model, and resumed between stages from the one process's checkpoint."""
-    save, expected = one_process
-    if begin:
-        (half,) = save.glob(f"checkpoint_*_{begin}.pt")
-        shutil.copy(half, tmp_path / "checkpoint_last.pt")
-    options = [*SAME, "--ddp-backend", backend, "--finetune-from-model", dense]
-    found = losses(train_in_two_processes(corpus, tmp_path, *options))
+def same(corpus: Path, one: tuple[Path, str], other: tuple[Path, str], begin: int = 0) -> None:
+    """Two trainings with the same losses from update `begin` on, and the same weights."""
+    expected, found = losses(one[1]), losses(other[1])
     assert set(found) == set(range(begin + 1, 7))
     assert found == pytest.approx({update: expected[update] for update in found}, abs=2e-3)
-    one, two = weights(corpus, save), weights(corpus, tmp_path)
-    assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
+    left, right = weights(corpus, one[0]), weights(corpus, other[0])
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        torch.testing.assert_close(right[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_two_processes_do_what_one_does_on_the_joint_batch(two_processes, dense, corpus, tmp_path):
+    options = [*SAME, "--update-freq", "2", "--finetune-from-model", dense]
+    same(corpus, (tmp_path, train(corpus, tmp_path, *options)), two_processes)
+
+
+def test_torchs_wrapper_resumes_within_a_stage(two_processes, dense, corpus, tmp_path):
+    (half,) = two_processes[0].glob("checkpoint_*_3.pt")
+    shutil.copy(half, tmp_path / "checkpoint_last.pt")
+    options = [*SAME, "--ddp-backend", "pytorch_ddp", "--finetune-from-model", dense]
+    log = train_in_two_processes(corpus, tmp_path, *options)
+    same(corpus, two_processes, (tmp_path, log), begin=3)
