@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 from pairs import Row
 
 OURS, DENSE = "#D55E00", "#0072B2"
@@ -32,10 +33,13 @@ def draw_bars(parts: dict[str, list[Row]]) -> Figure:
         end += len(list(group))
         axes.axhline(end, color="#dddddd", linewidth=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks(range(len(rows)), [row["what"] for _, row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("measured / bar (green: reached; the line: range of the pairs)")
+    axes.set_xlabel("measured / bar, with the range")
     axes.grid(axis="x", color="#eeeeee", linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
@@ -51,7 +55,12 @@ def draw_growth(growth: list[Row]) -> Figure:
             label = f"{'dense' if name == 'theirs' else 'ours'}, exponent {exponent:.2f}"
             axes.loglog(row["values"], row[name], "o-", color=colour, label=label)
         axes.set_xlabel(row["growth"])
+        axes.set_xticks(row["values"], [f"{value:,}" for value in row["values"]])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(EngFormatter("s"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False, fontsize=8)
         axes.grid(color="#dddddd", linewidth=0.6)
-    figure.axes[0].set_ylabel("seconds, forward and backward")
+    figure.axes[0].set_ylabel("forward and backward")
     return figure
