@@ -49,10 +49,7 @@ result.json, report.md, config.json, train.log and the translations. Killed, the
 on; finished, it does nothing.
 
 environment:
-  JOBS              trainings side by side (default 2)
-  OMP_NUM_THREADS   threads of each (default: its share of the cores)
-  DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
-  PYTHON            the Python that has fairseq (default: .venv's, else python3)
+$SMALL_HELP
 
 examples:
   bash recipes/families.sh

@@ -3,6 +3,12 @@
 
 SMALL_UPDATES=2800
 
+# For the --help of those who source this.
+SMALL_HELP='  JOBS              trainings side by side (default 2)
+  OMP_NUM_THREADS   threads of each (default: its share of the cores)
+  DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
+  PYTHON            the Python that has fairseq (default: .venv'\''s, else python3)'
+
 # small_setting UPDATES [TOKENS]: set `setting`, the options of train.sh; TOKENS (default 1024) make
 # up an update.
 #

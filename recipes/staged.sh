@@ -69,10 +69,7 @@ The results are DIR/staged.md and DIR/staged.png, and a folder for each run with
 and translations. Killed, the same command goes on; finished, it does nothing.
 
 environment:
-  JOBS              trainings side by side (default 2)
-  OMP_NUM_THREADS   threads of each (default: its share of the cores)
-  DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
-  PYTHON            the Python that has fairseq (default: .venv's, else python3)
+$SMALL_HELP
 
 examples:
   bash recipes/staged.sh
@@ -83,7 +80,8 @@ HELP
 }
 
 given=("$@")
-updates=400 stage='' rate=5e-4 scratch='' scratch_seeds='' dense='' dense_updates=$SMALL_UPDATES seeds=3 beam=5
+updates=400 stage='' rate=5e-4 dense='' dense_updates=$SMALL_UPDATES seeds=3 beam=5
+scratch='' scratch_seeds=''
 data='' out='' only='' names=()
 while [ $# -gt 0 ]; do
   case $1 in
