@@ -20,7 +20,7 @@ setup(
     name="shapeshifter-fairseq",
     version=version(),
     description="Parameter-efficient Transformers for fairseq: matrices as sums of Kronecker "
-    "products, 4 to 14 times smaller",
+    "products, 4 to 12 times smaller",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["shapeshifter_fairseq", "shapeshifter_fairseq.*"]),

@@ -11,8 +11,9 @@ usage() {
   cat <<'HELP'
 usage: run.sh [--quick] [--only LETTERS] [--out DIR]
 
-Measure what a factorized model costs beside the dense one and beside other packages. Both sides of
-each figure run in turn in one process.
+Measure what a factorized model costs beside the dense one and beside other packages (of the extra
+`benchmarks`: bash recipes/install.sh fairseq recipes benchmarks). Both sides of each figure run in
+turn in one process.
 
   a  training     a training step of each architecture
   b  generation   beam search, and from a checkpoint to the first token
