@@ -35,6 +35,19 @@ def test_reads_members_of_archives(tmp_path: Path, mode: str) -> None:
         list(read_lines(f"{tmp_path}/x.tgz::a/d.en"))
 
 
+def test_a_text_is_read_once_and_nothing_behind_it(tmp_path: Path) -> None:
+    many = made_up.text([str(number**9) for number in range(20_000)])
+    file = tmp_path / "x.tar"
+    made_up.tar(file, {"a.en": many, "b.en": many, "c.en": many}, "w:")
+    whole = file.read_bytes()
+    # Cut within c.en: who only looks at the end of the archive sees it.
+    file.write_bytes(whole[: len(whole) * 3 // 4])
+    read_lines = part("archives").read_lines
+    assert b"".join(read_lines(f"{file}::b.en")) == many
+    with pytest.raises(ValueError, match="x.tar is cut or damaged"):
+        list(read_lines(f"{file}::c.en"))
+
+
 def test_cut_archives_are_errors(tmp_path: Path) -> None:
     read_lines = part("archives").read_lines
     many = made_up.text([str(number**9) for number in range(20_000)])
