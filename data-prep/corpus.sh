@@ -291,13 +291,13 @@ $stamp"
 }
 
 # report EXPECTED: the last line, after a warning where the network gave other counts than were
-# published. EXPECTED is how the line goes on after the folder, as a pattern: '29000 train, *'.
+# published. EXPECTED is a pattern for what is said of the folder: '29000 train, *'.
 report() {
   local counts
   counts=$("$PYTHON" "$HERE/describe.py" show "$dest" 2>&1) || die "$counts; remove $dest and run again"
   # shellcheck disable=SC2053  # a pattern on purpose
-  if [ -z "$from" ] && [[ ${counts#"$dest: "} != $1 ]]; then
+  if [ -z "$from" ] && [[ $counts != $1 ]]; then
     say "warning: published is $1; the files may have changed since"
   fi
-  say "$counts"
+  say "$dest: $counts"
 }

@@ -53,7 +53,7 @@ def dictionaries(folder: Path, source: str, target: str, types: dict[str, int]) 
 
 
 def show(folder: Path) -> str:
-    """Say in one line what a corpus holds; raises ValueError if it is no longer whole."""
+    """Say what a corpus holds, without its folder; raises ValueError if it is no longer whole."""
     facts = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     source, target = facts["source"], facts["target"]
     counted = describe(folder, source, target)
@@ -61,7 +61,7 @@ def show(folder: Path) -> str:
         raise ValueError(f"{folder}: corpus.json does not fit the data")
     sentences = ", ".join(f"{count} {split}" for split, count in counted["sentences"].items())
     types = dictionaries(folder, source, target, counted["types"])
-    return f"{folder}: {sentences} sentences; {types}"
+    return f"{sentences} sentences; {types}"
 
 
 def parse_args() -> argparse.Namespace:

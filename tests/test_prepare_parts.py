@@ -219,6 +219,33 @@ def test_corpus_json_of_a_damaged_corpus_is_an_error(tmp_path: Path) -> None:
         part("describe").count_sentences(tmp_path / "x.idx")
 
 
+@pytest.mark.parametrize("dest", ["./out//the x", "out/the x", "a: b"])
+def test_only_other_counts_than_published_are_a_warning(tmp_path: Path, dest: str) -> None:
+    describe, folder = part("describe"), tmp_path / dest
+    folder.mkdir(parents=True)
+    for language in PAIR:
+        (folder / f"dict.{language}.txt").write_text("a 1\n")
+        for split, count in {"train": 3, "valid": 2, "test": 1}.items():
+            index = describe.HEADER.pack(b"MMIDIDX\0\0", 1, 8, count)
+            (folder / f"{split}.de-en.{language}.idx").write_bytes(index)
+    facts = ("--name", "x", "--source", "de", "--target", "en", "--subwords", "sentencepiece")
+    assert run("describe.py", "write", *facts, folder).returncode == 0
+    script = f"""
+      set -euo pipefail
+      dataset=x vocab_size=1 PYTHON={sys.executable!r}
+      . {str(DATA_PREP / "corpus.sh")!r}
+      from='' dest={dest!r}
+      report '3 train, *'
+      report '30 train, *'
+    """
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    line = f"{dest}: 3 train, 2 valid, 1 test sentences; dictionary of 5 types"
+    warning = "warning: published is 30 train, *; the files may have changed since"
+    assert done.stdout.splitlines() == [line, warning, line]
+
+
 def test_news_test_sets_are_known() -> None:
     done = run("test_sets.py", "wmt16", "en", "ro")
     address, source, target = done.stdout.split()
