@@ -17,8 +17,9 @@ diacritics, and punctuation is normalised; Moses tokenisation with split hyphens
 at most 80 tokens; a joint byte-pair encoding of 40,000 merges and one dictionary. Published sizes:
 about 610,000 training pairs, about 34,976 types.
 
-The plain text in raw/ has no Romanian diacritics either: a model that never saw them is scored
-against it, and its BLEU is none against newstest2016 as published. prepare-wmt18.sh keeps them.
+The plain text in raw/ has no Romanian diacritics either, as a model that never saw them is scored
+against it: BLEU into Romanian is none against newstest2016 as published. prepare-wmt18.sh keeps
+them.
 
 $(help_on_options)
 
