@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 SEPARATOR = "::"
 DAMAGE = (
@@ -29,12 +29,14 @@ DAMAGE = (
     zlib.error,
 )
 
+Entry = TypeVar("Entry")
 
-def _find(names: Iterable[str], member: str) -> str:
+
+def _find(entries: Iterable[tuple[str, Entry]], member: str) -> Entry:
     """Choose the entry of an archive; which folders are around it differs between releases."""
-    for name in names:
+    for name, entry in entries:
         if name == member or name.endswith(f"/{member}"):
-            return name
+            return entry
     raise KeyError(member)
 
 
@@ -43,11 +45,14 @@ def _open(path: Path, member: str, stack: ExitStack) -> IO[bytes]:
         file: IO[bytes] = stack.enter_context(path.open("rb"))
     elif path.suffix == ".zip":
         pack = stack.enter_context(zipfile.ZipFile(path))
-        file = stack.enter_context(pack.open(_find(pack.namelist(), member)))
+        names = pack.namelist()
+        file = stack.enter_context(pack.open(_find(zip(names, names), member)))
     else:
         tar = stack.enter_context(tarfile.open(path, "r:*"))
-        # Lazily, or the whole archive would be decompressed to list it.
-        content = tar.extractfile(_find((entry.name for entry in tar if entry.isfile()), member))
+        # The entry, found while reading: for a name, tarfile would read the archive to its end, and
+        # a compressed one again from its beginning.
+        files = ((entry.name, entry) for entry in tar if entry.isfile())
+        content = tar.extractfile(_find(files, member))
         assert content is not None, "isfile() means that there is content"
         file = content
     if (member or path.name).endswith(".gz"):

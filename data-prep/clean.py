@@ -6,7 +6,8 @@ The sentences stay as they were written. What goes: byte order marks, carriage r
 other characters that some programs take for the end of a line, space at both ends, and pairs with
 an empty side (`--held-out` keeps those: a test set is never filtered). Bytes that are not UTF-8
 are an error that names file and sentence; in crawled text (`--crawled`) the pair is dropped and
-counted. `--markup` reads texts that are not plain; see markup.py.
+counted. `--markup` reads texts that are not plain; see markup.py. `--without-diacritics` is the one
+option that changes letters, those of files that end in .ro; see romanian.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from archives import read_lines
 from lines import open_text, run
 from markup import READERS
+from romanian import without_diacritics
 from tqdm import tqdm
 
 BOM = b"\xef\xbb\xbf"
@@ -75,6 +77,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--crawled", action="store_true", help="drop lines that are not UTF-8")
     parser.add_argument("--held-out", action="store_true", help="keep pairs with an empty side")
     parser.add_argument("--markup", choices=READERS, default="plain", help="see markup.py")
+    parser.add_argument("--without-diacritics", action="store_true", help="of Romanian (.ro)")
     parser.add_argument("texts", nargs="+", help="source and target text, in turn")
     return parser.parse_args()
 
@@ -82,12 +85,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     count: Counter[str] = Counter()
+    spell = [
+        without_diacritics if args.without_diacritics and out.suffix == ".ro" else str
+        for out in args.out
+    ]
     with open_text(args.out[0], "w") as source, open_text(args.out[1], "w") as target:
         for names in zip(args.texts[::2], args.texts[1::2]):
             pairs = clean_pairs(*names, args.markup, args.crawled, args.held_out, count)
             for pair in tqdm(pairs, desc=names[0], unit=" pairs", unit_scale=True, mininterval=1):
-                source.write(pair[0] + "\n")
-                target.write(pair[1] + "\n")
+                source.write(spell[0](pair[0]) + "\n")
+                target.write(spell[1](pair[1]) + "\n")
     print(f"{args.out[0].stem}:", ", ".join(f"{n} {what}" for what, n in count.items() if n))
     if not count["kept"]:
         sys.exit(f"{args.texts[0]} and {args.texts[1]} hold no pair of sentences")

@@ -162,7 +162,7 @@ check_raw() {
 clean_pairs() {
   local out=$1 split=$2
   shift 2
-  "$PYTHON" "$HERE/clean.py" --out "$out/$split.$src" "$out/$split.$tgt" "$@"
+  "$PYTHON" "$HERE/clean.py" --out "$out/$split.$src" "$out/$split.$tgt" "${options[@]}" "$@"
 }
 
 # need_test_set NAME and clean_test_set OUT SPLIT NAME: a news test set as sacreBLEU knows it.
@@ -179,9 +179,12 @@ clean_test_set() {
   clean_pairs "$1" "$2" --markup segments --held-out "$archive::${facts[1]}" "$archive::${facts[2]}"
 }
 
-# make_text FUNCTION: {train,valid,test}.{SRC,TGT} in work/text, as FUNCTION OUT writes them.
+# make_text FUNCTION [OPTION...]: {train,valid,test}.{SRC,TGT} in work/text, as FUNCTION OUT writes
+# them; the options are for each clean.py that it calls.
 make_text() {
-  stamp="$dataset $src $tgt $(declare -f "$1") $(code_of archives.py clean.py markup.py)
+  local options=("${@:2}")
+  if [[ $* = *--without-diacritics* ]]; then facts+=(--without-diacritics); fi
+  stamp="$dataset $src $tgt $* $(declare -f "$1") $(code_of archives.py clean.py markup.py romanian.py)
 $stamp"
   step "text" "$work/text" "$stamp" "see --help for the languages and --from" "$1"
   text=$work/text
@@ -203,10 +206,12 @@ tokenise() {
 # tokenise_text OPTIONS [OPTIONS_FOR_TEST]: with the Moses rules into work/tokenised; see tokenise.py.
 tokenise_text() {
   local for_training=$1 for_test=${2-$1}
-  facts=(--tokenizer moses)
+  facts+=(--tokenizer moses)
+  if [[ $1 = *--normalise* ]]; then facts+=(--normalised); fi
+  if [[ $for_test = *--apostrophes* ]]; then facts+=(--apostrophes); fi
   if [[ $1 = *--dash-splits* ]]; then facts+=(--dash-splits); fi
   if [[ $1 = *--lowercase* ]]; then facts+=(--lowercased); fi
-  stamp="tokenise $* $(code_of lines.py tokenise.py)
+  stamp="tokenise $* $(code_of lines.py tokenise.py words.py)
 $stamp"
   step "tokenise" "$work/tokenised" "$stamp" "see the log" tokenise
   tokenised=$work/tokenised
@@ -291,13 +296,13 @@ $stamp"
 }
 
 # report EXPECTED: the last line, after a warning where the network gave other counts than were
-# published. EXPECTED is how the line goes on after the folder, as a pattern: '29000 train, *'.
+# published. EXPECTED is a pattern for what is said of the folder: '29000 train, *'.
 report() {
   local counts
   counts=$("$PYTHON" "$HERE/describe.py" show "$dest" 2>&1) || die "$counts; remove $dest and run again"
   # shellcheck disable=SC2053  # a pattern on purpose
-  if [ -z "$from" ] && [[ ${counts#"$dest: "} != $1 ]]; then
+  if [ -z "$from" ] && [[ $counts != $1 ]]; then
     say "warning: published is $1; the files may have changed since"
   fi
-  say "$counts"
+  say "$dest: $counts"
 }

@@ -53,7 +53,7 @@ def dictionaries(folder: Path, source: str, target: str, types: dict[str, int]) 
 
 
 def show(folder: Path) -> str:
-    """Say in one line what a corpus holds; raises ValueError if it is no longer whole."""
+    """Say what a corpus holds, without its folder; raises ValueError if it is no longer whole."""
     facts = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     source, target = facts["source"], facts["target"]
     counted = describe(folder, source, target)
@@ -61,7 +61,7 @@ def show(folder: Path) -> str:
         raise ValueError(f"{folder}: corpus.json does not fit the data")
     sentences = ", ".join(f"{count} {split}" for split, count in counted["sentences"].items())
     types = dictionaries(folder, source, target, counted["types"])
-    return f"{folder}: {sentences} sentences; {types}"
+    return f"{sentences} sentences; {types}"
 
 
 def parse_args() -> argparse.Namespace:
@@ -75,6 +75,9 @@ def parse_args() -> argparse.Namespace:
     writer.add_argument("--target", required=True, help="target language")
     writer.add_argument("--subwords", required=True, choices=("subword_nmt", "sentencepiece"))
     writer.add_argument("--tokenizer", choices=("moses",), help="none unless given")
+    writer.add_argument("--without-diacritics", action="store_true", help="Romanian has none")
+    writer.add_argument("--normalised", action="store_true", help="so was training punctuation")
+    writer.add_argument("--apostrophes", action="store_true", help="’ was made ' in the test set")
     writer.add_argument("--dash-splits", action="store_true", help="words were cut at hyphens")
     writer.add_argument("--lowercased", action="store_true")
     commands.add_parser("show", parents=[common], help="say what corpus.json holds")
@@ -92,6 +95,9 @@ def main() -> None:
         "target": args.target,
         "subwords": args.subwords,
         "tokenizer": args.tokenizer,
+        "without_diacritics": args.without_diacritics,
+        "normalised": args.normalised,
+        "apostrophes": args.apostrophes,
         "dash_splits": args.dash_splits,
         "lowercased": args.lowercased,
     }

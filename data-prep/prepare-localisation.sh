@@ -74,9 +74,16 @@ if [ -n "$from" ]; then
 else
   need_module pip "run: $PYTHON -m ensurepip (or fetch the wheels elsewhere and give --from DIR)"
   wheels=$(dirname -- "$work")/localisation-wheels
+  # The work folder's lock does not keep other language pairs away from the wheels.
+  exec 8>>"$wheels.lock"
+  if ! flock --nonblock 8; then
+    say "download: waiting for another run that fetches the same wheels ..."
+    flock 8
+  fi
   step "download" "$wheels" "$(cksum <"$HERE/localisation-wheels.txt")" \
     "it needs the network; without it, fetch the wheels of data-prep/localisation-wheels.txt elsewhere and give --from DIR" \
     download_wheels
+  exec 8>&-
 fi
 stamp="$(code_of catalogs.py cleaning.py extract_pairs.py splits.py)
 $(cd -- "$wheels" && cksum ./*.whl)"

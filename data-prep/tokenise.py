@@ -1,4 +1,4 @@
-"""Normalise and tokenise text as the Moses scripts do (with sacremoses), one line for each line."""
+"""Normalise and tokenise files as words.py does, one line for each line."""
 
 from __future__ import annotations
 
@@ -6,15 +6,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import regex
 from lines import map_files, run
-from sacremoses import MosesPunctNormalizer, MosesTokenizer
-
-# Romanian s and t with a cedilla are a misspelling of those with a comma below.
-ROMANIAN = str.maketrans("ŞşŢţ", "ȘșȚț")
-# Sennrich et al. (2016): half of the Romanian web writes without diacritics, so all text does.
-WITHOUT_DIACRITICS = str.maketrans("ȘșȚțĂăÂâÎî", "SsTtAaAaIi")
-INVISIBLE = regex.compile(r"\p{C}")
+from words import Words
 
 
 def tokenise(
@@ -25,19 +18,8 @@ def tokenise(
     dash_splits: bool,
     lowercase: bool,
 ) -> list[str]:
-    """Tokenise lines of one language; `dash_splits` writes long-term as long @-@ term."""
-    normaliser, tokeniser = MosesPunctNormalizer(language), MosesTokenizer(language)
-    tokenised = []
-    for line in lines:
-        if normalise:
-            line = INVISIBLE.sub(" ", normaliser.normalize(line))
-        if apostrophes:
-            line = line.replace("’", "'")
-        if language == "ro":
-            line = line.translate(ROMANIAN).translate(WITHOUT_DIACRITICS)
-        line = tokeniser.tokenize(line, aggressive_dash_splits=dash_splits, return_str=True)
-        tokenised.append(line.lower() if lowercase else line)
-    return tokenised
+    """Tokenise lines of one language; see words.py."""
+    return list(map(Words(language, normalise, apostrophes, dash_splits, lowercase), lines))
 
 
 def main() -> None:

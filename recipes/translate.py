@@ -2,8 +2,9 @@
 
     echo 'Datei speichern' | python recipes/translate.py runs/my-model/deployed/int8
 
-Needs CTranslate2 and what the text was cut into subwords with; no fairseq, no torch and nothing of
-this project beside this file. The folder holds the model, corpus.json and the subword model.
+Needs CTranslate2 and what the text was cut into subwords with; no fairseq and no torch. Where there
+was a tokeniser it also needs words.py and romanian.py, from ../data-prep or beside this file. The
+folder holds the model, corpus.json and the subword model.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import ctranslate2
 
 BATCH = 256  # lines read at a time; they are sorted by length and translated together
 MAX_LENGTH = 200  # of a translation in subwords, as fairseq has it
+DATA_PREP = Path(__file__).resolve().parent.parent / "data-prep"
 
 
 class Text:
@@ -26,13 +28,24 @@ class Text:
 
     def __init__(self, folder: Path) -> None:
         corpus = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        self.lowercased, self.dash_splits = corpus["lowercased"], corpus.get("dash_splits", False)
+        self.lowercased = corpus["lowercased"]
         self.moses = corpus["tokenizer"] == "moses"
         if self.moses:
-            from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+            sys.path.append(str(DATA_PREP))
+            from romanian import without_diacritics
+            from sacremoses import MosesDetokenizer
+            from words import Words
 
-            self.normaliser = MosesPunctNormalizer(corpus["source"])
-            self.tokenizer = MosesTokenizer(corpus["source"])
+            # .get: the first corpus.json had none of these, and nearly all text was normalised.
+            plain = corpus["source"] == "ro" and corpus.get("without_diacritics", False)
+            self.spell = without_diacritics if plain else str
+            self.tokenise = Words(
+                corpus["source"],
+                normalise=corpus.get("normalised", True),
+                apostrophes=corpus.get("apostrophes", False),
+                dash_splits=corpus.get("dash_splits", False),
+                lowercase=self.lowercased,
+            )
             self.detokenizer = MosesDetokenizer(corpus["target"])
         if corpus["subwords"] == "sentencepiece":
             from sentencepiece import SentencePieceProcessor
@@ -51,11 +64,7 @@ class Text:
     def words(self, line: str) -> str:
         """A line as the training text was before it was cut into subwords."""
         if self.moses:
-            line = self.tokenizer.tokenize(
-                self.normaliser.normalize(line),
-                aggressive_dash_splits=self.dash_splits,
-                return_str=True,
-            )
+            return self.tokenise(self.spell(line))
         return line.lower() if self.lowercased else line
 
     def plain(self, pieces: list[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,7 @@ from sentencepiece import SentencePieceProcessor
 
 from tests.data_prep import made_up_wheels
 from tests.data_prep.made_up_wheels import GOOD, IN_PLONE, MADE_UP
-from tests.data_prep.scripts import Run, bare_python, lines, prepare, refused
+from tests.data_prep.scripts import DATA_PREP, Run, bare_python, killed, lines, prepare, refused
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +191,28 @@ def test_bad_wheel_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.whl").write_text("no zip")
     result = run(["de", "en", "--from", tmp_path, "--work", tmp_path / "w"])
     assert "bad.whl is no readable wheel" in refused(result)
+
+
+def test_a_second_language_pair_waits_for_the_wheels(wheels: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pip", reason="only pip can download")
+    shared, part = tmp_path / "localisation-wheels", tmp_path / "localisation-wheels.part"
+    part.mkdir()
+    with (tmp_path / "localisation-wheels.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        arguments = ["fr", "en", "--work", tmp_path / "w", "--dest", tmp_path / "d"]
+        with killed("localisation", *arguments) as script:
+            assert script.stdout is not None
+            assert "waiting for another run" in script.stdout.readline()
+            # What the first run still fills.
+            for wheel in wheels.iterdir():
+                (part / wheel.name).write_bytes(wheel.read_bytes())
+            with (DATA_PREP / "localisation-wheels.txt").open() as requirements:
+                stamp = subprocess.check_output(["cksum"], stdin=requirements)
+            (part / ".stamp").write_bytes(stamp)
+            part.rename(shared)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert script.stdout.readline() == "download: already there, skipped\n"
+            assert script.stdout.readline() == "text ...\n"
 
 
 def test_no_network_is_one_line(tmp_path: Path) -> None:

@@ -35,6 +35,19 @@ def test_reads_members_of_archives(tmp_path: Path, mode: str) -> None:
         list(read_lines(f"{tmp_path}/x.tgz::a/d.en"))
 
 
+def test_a_text_is_read_once_and_nothing_behind_it(tmp_path: Path) -> None:
+    many = made_up.text([str(number**9) for number in range(20_000)])
+    file = tmp_path / "x.tar"
+    made_up.tar(file, {"a.en": many, "b.en": many, "c.en": many}, "w:")
+    whole = file.read_bytes()
+    # Cut within c.en: who only looks at the end of the archive sees it.
+    file.write_bytes(whole[: len(whole) * 3 // 4])
+    read_lines = part("archives").read_lines
+    assert b"".join(read_lines(f"{file}::b.en")) == many
+    with pytest.raises(ValueError, match="x.tar is cut or damaged"):
+        list(read_lines(f"{file}::c.en"))
+
+
 def test_cut_archives_are_errors(tmp_path: Path) -> None:
     read_lines = part("archives").read_lines
     many = made_up.text([str(number**9) for number in range(20_000)])
@@ -68,10 +81,24 @@ def test_tokenises_as_moses_does() -> None:
     assert tokenise(["L’été…"], language="fr", normalise=True) == ["L&apos; été ..."]
     assert tokenise(["It’s"], language="en", apostrophes=True) == ["It &apos;s"]
     assert tokenise(["ÄRGER"], language="de", lowercase=True) == ["ärger"]
-    # Both spellings of Romanian's s and t, and each letter with a mark.
-    assert tokenise(["Ţara şi Țara și ăâîĂÂÎ"], language="ro") == ["Tara si Tara si aaiAAI"]
     # A character that cannot be seen divides words; a tab and an empty line are no trouble.
     assert tokenise(["a\u200bb\tc", ""], language="en", normalise=True) == ["a b c", ""]
+
+
+@pytest.mark.parametrize("options", [(), ("--without-diacritics",)])
+def test_diacritics_go_from_romanian_only(tmp_path: Path, options: tuple[str, ...]) -> None:
+    # Both spellings of Romanian's s and t, and each letter with a mark.
+    text = {"en": "Château, naïve, Şişli", "ro": "Ţara şi Țara și ăâîĂÂÎ, Ș ș Ş Ț ț é"}
+    for language, line in text.items():
+        (tmp_path / f"raw.{language}").write_text(f"{line}\n", encoding="utf-8")
+    out, raw = ([tmp_path / f"{name}.{side}" for side in text] for name in ("test", "raw"))
+    done = run("clean.py", "--out", *out, *options, *raw)
+    assert done.returncode == 0, done.stderr
+    romanian = "Tara si Tara si aaiAAI, S s S T t é" if options else text["ro"]
+    assert [path.read_text(encoding="utf-8") for path in out] == [
+        f"{text['en']}\n",
+        f"{romanian}\n",
+    ]
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 50), st.floats(1, 9))
@@ -204,6 +231,33 @@ def test_corpus_json_of_a_damaged_corpus_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.idx").write_bytes(b"no index")
     with pytest.raises(ValueError, match="x.idx is no index of fairseq"):
         part("describe").count_sentences(tmp_path / "x.idx")
+
+
+@pytest.mark.parametrize("dest", ["./out//the x", "out/the x", "a: b"])
+def test_only_other_counts_than_published_are_a_warning(tmp_path: Path, dest: str) -> None:
+    describe, folder = part("describe"), tmp_path / dest
+    folder.mkdir(parents=True)
+    for language in PAIR:
+        (folder / f"dict.{language}.txt").write_text("a 1\n")
+        for split, count in {"train": 3, "valid": 2, "test": 1}.items():
+            index = describe.HEADER.pack(b"MMIDIDX\0\0", 1, 8, count)
+            (folder / f"{split}.de-en.{language}.idx").write_bytes(index)
+    facts = ("--name", "x", "--source", "de", "--target", "en", "--subwords", "sentencepiece")
+    assert run("describe.py", "write", *facts, folder).returncode == 0
+    script = f"""
+      set -euo pipefail
+      dataset=x vocab_size=1 PYTHON={sys.executable!r}
+      . {str(DATA_PREP / "corpus.sh")!r}
+      from='' dest={dest!r}
+      report '3 train, *'
+      report '30 train, *'
+    """
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    line = f"{dest}: 3 train, 2 valid, 1 test sentences; dictionary of 5 types"
+    warning = "warning: published is 30 train, *; the files may have changed since"
+    assert done.stdout.splitlines() == [line, warning, line]
 
 
 def test_news_test_sets_are_known() -> None:

@@ -38,6 +38,27 @@ def test_words_are_those_of_the_training_text(lowercased, dash_splits, words, te
     assert text.plain(pieces) == line.replace("’", "'").lower()
 
 
+IWSLT14 = {"lowercased": True, "normalised": False, "apostrophes": True}
+WMT16 = {"lowercased": False, "normalised": True, "dash_splits": True, "without_diacritics": True}
+
+
+@pytest.mark.parametrize(
+    "facts, line, words",
+    [
+        (IWSLT14, "It’s “X” – Île", "it &apos;s “ x ” – île"),
+        (WMT16 | {"source": "ro"}, "„Ţara” și pâine", "&quot; Tara &quot; si paine"),
+        # English words with such letters keep them, and a cut-off character is a space.
+        (WMT16, "Château\u200bgârdens", "Château gârdens"),
+        # A corpus.json from before these were written down.
+        ({"lowercased": False, "source": "ro"}, "„Țara” și", "&quot; Țara &quot; și"),
+    ],
+)
+def test_words_follow_the_preparation(facts, line, words, text_of):
+    text = text_of(**({"tokenizer": "moses"} | facts))
+    assert text.words(line) == words
+    assert text.moses
+
+
 def test_text_without_a_tokeniser_stays_as_it_is(text_of):
     text = text_of(tokenizer=None, lowercased=False)
     assert text.words("Isn’t “X” here?") == "Isn’t “X” here?"

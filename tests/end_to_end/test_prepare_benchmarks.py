@@ -68,6 +68,7 @@ def test_multi30k(make, target: str) -> None:
     corpus = make("multi30k", lambda raw: made_up.multi30k(raw, ("en", target)), "en", target)
     assert corpus.facts["sentences"] == {"train": 300, "valid": 20, "test": 10}
     assert corpus.facts["lowercased"] and corpus.facts["tokenizer"] == "moses"
+    assert corpus.facts["normalised"] and not corpus.facts["apostrophes"]
     assert not corpus.facts["dash_splits"]
     test = made_up.sentences(10, 2, ("en", target))
     assert corpus.pair("raw", "test") == list(zip(test["en"], test[target]))
@@ -82,6 +83,7 @@ def test_multi30k(make, target: str) -> None:
 def test_iwslt14(make) -> None:
     corpus = make("iwslt14", made_up.iwslt14)
     assert (corpus.facts["source"], corpus.facts["target"]) == ("de", "en")
+    assert corpus.facts["apostrophes"] and not corpus.facts["normalised"]
     # 230 good pairs; each 23rd is validation. 5 test sets of 4 sentences, in the published order.
     assert corpus.facts["sentences"] == {"train": 220, "valid": 10, "test": 20}
     talks = made_up.sentences(230, 1, ("de", "en"))
@@ -107,8 +109,10 @@ def test_wmt16(make) -> None:
     assert corpus.facts["dash_splits"] and not corpus.facts["lowercased"]
     raw = "\n".join(romanian for _, romanian in corpus.pair("raw", "test"))
     tokenised = "\n".join(romanian for _, romanian in corpus.pair("tokenised", "test"))
-    assert "Bătrânul" in raw and "Batranul" in tokenised
-    assert not set("ăâîșțşţ") & set(tokenised)
+    # What is scored as well: a model that never saw a diacritic cannot write one.
+    assert corpus.facts["without_diacritics"] and corpus.facts["normalised"]
+    assert "Batranul" in raw and "Batranul" in tokenised and "casa veche" in raw
+    assert not set("ăâîșțşţ") & set(tokenised + raw)
     english = "\n".join(english for english, _ in corpus.pair("tokenised", "test"))
     assert "well @-@ known" in english
 
@@ -120,6 +124,7 @@ def test_wmt18(make) -> None:
     encoded = lines(corpus.work / "encoded" / "test.ro")
     plain = [line.replace(" ", "").replace("▁", " ").strip() for line in encoded]
     assert plain == [romanian for romanian, _ in corpus.pair("raw", "test")]
+    assert "Bătrânul" in "\n".join(plain) and not corpus.facts["without_diacritics"]
 
 
 @pytest.mark.parametrize(("foreign", "train", "valid"), [("de", 1386, 14), ("fr", 2798, 2)])
