@@ -136,7 +136,7 @@ def test_a_result_that_was_there_survives_a_failure(tmp_path):
     average([good], tmp_path / "out.pt")
     before = (tmp_path / "out.pt").read_bytes()
     with pytest.raises(ShapeshifterError):
-        average([broken(tmp_path, "another scale"), good], tmp_path / "out.pt")
+        average([broken(tmp_path, "another scale"), good], tmp_path / "out.pt", force=True)
     assert (tmp_path / "out.pt").read_bytes() == before
 
 
@@ -147,8 +147,16 @@ def test_on_the_command_line(tmp_path, capsys):
     assert cli.main(["average", str(out), "--last", "2", str(tmp_path)]) == 0
     assert "checkpoint2.pt, checkpoint3.pt" in capsys.readouterr().out
     assert load(out)["model"]["half"][0] == 2.5
-    assert cli.main(["average", str(out), str(tmp_path / "checkpoint1.pt")]) == 0
+    assert cli.main(["average", str(out), str(tmp_path / "checkpoint1.pt"), "--force"]) == 0
     assert load(out)["model"]["half"][0] == 1
+
+
+def test_a_checkpoint_is_replaced_only_by_force(tmp_path, capsys):
+    """Where OUT is forgotten, the first checkpoint stands in its place."""
+    paths = [write(tmp_path / f"checkpoint{epoch}.pt", epoch) for epoch in (8, 9)]
+    before = paths[0].read_bytes()
+    assert cli.main(["average", *map(str, paths)]) == 2
+    assert f"{paths[0]} exists" in capsys.readouterr().err and paths[0].read_bytes() == before
 
 
 @pytest.mark.parametrize(
