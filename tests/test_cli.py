@@ -58,9 +58,13 @@ def test_mistakes_are_one_line(arguments, words, capsys):
     assert len(lines) == 1 and words in lines[0]
 
 
-def test_debug_raises(capsys):
-    with pytest.raises(cli.ShapeshifterError):
-        cli.main(["--debug", "params", "--arch", "nonsense", "--vocab", "50"])
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_debugging_brings_the_traceback_back(debug, monkeypatch):
+    """In a process of its own: where fairseq is installed, a hook stands before Python's own."""
+    monkeypatch.setenv("SHAPESHIFTER_DEBUG", debug)
+    done = run("params", "--arch", "nonsense", "--vocab", "50")
+    assert done.returncode and "--arch nonsense" in done.stderr
+    assert ("Traceback" in done.stderr) == bool(debug)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +87,4 @@ def test_a_module_that_is_missing_is_one_line(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert cli.main(["project", "dense.pt", "out.pt"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and "project needs tqdm: pip install" in lines[0]
+    assert len(lines) == 1 and "project needs tqdm: bash recipes/install.sh" in lines[0]

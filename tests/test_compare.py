@@ -150,6 +150,7 @@ def test_mistakes_are_one_line(case, words, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_debug_raises(tmp_path):
+def test_debug_raises(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHAPESHIFTER_DEBUG", "1")
     with pytest.raises(ShapeshifterError):
-        cli.main(["--debug", "compare", str(tmp_path)])
+        cli.main(["compare", str(tmp_path)])

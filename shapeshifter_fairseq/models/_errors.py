@@ -7,14 +7,13 @@ passes every other on untouched. `SHAPESHIFTER_DEBUG=1` brings the traceback bac
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-from ..errors import ShapeshifterError
+from ..errors import ShapeshifterError, traceback_is_wanted
 
 
 def report_mistakes_in_one_line() -> None:
@@ -26,7 +25,7 @@ def report_mistakes_in_one_line() -> None:
             kind: type[BaseException], error: BaseException, trace: TracebackType | None
         ) -> None:
             line = one_line(error)
-            if line is None or os.environ.get("SHAPESHIFTER_DEBUG"):
+            if line is None or traceback_is_wanted():
                 previous(kind, error, trace)
             else:
                 print(f"shapeshifter: error: {line}", file=sys.stderr)
