@@ -9,6 +9,7 @@ import pytest
 
 from shapeshifter_fairseq import cli
 
+TINY = ["--arch", "shapeshifter_transformer_tiny"]
 IWSLT = "--arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632".split()
 
 
@@ -28,12 +29,13 @@ def test_params_prints_one_json_object_and_nothing_else():
 
 
 def test_params_takes_model_options(capsys):
-    joined = ["params", "--arch", "shapeshifter_transformer_tiny", "--vocab", "4000", "--json"]
+    joined = ["params", *TINY, "--vocab", "4000", "--json"]
     totals = []
-    for options in ([], ["--layer-rank", "4"], ["--factor-plan", "*=dense"]):
+    staged = ["--stage-updates", "500", "--stage-order", "first-last"]
+    for options in ([], ["--layer-rank", "4"], ["--factor-plan", "*=dense"], staged):
         assert cli.main([*joined, *options]) == 0
         totals.append(json.loads(capsys.readouterr().out)["total"])
-    assert totals[1] < totals[0] < totals[2]
+    assert totals[1] < totals[0] == totals[3] < totals[2]
 
 
 def test_user_dir_is_the_package():
@@ -48,7 +50,7 @@ def test_user_dir_is_the_package():
         (["params", "--arch", "transformer"], "--vocab"),
         (["params", *IWSLT, "--vocab", "50"], "not both"),
         (["params", *IWSLT, "--layer-rank", "0"], "--layer-rank 0"),
-        (["params", *IWSLT, "--vocab", "2"], "not both"),
+        (["params", *TINY, "--source-vocab", "50", "--target-vocab", "60"], "--joined-dictionary"),
         (["params", "--arch", "transformer", "--vocab", "2"], "too small"),
     ],
 )
