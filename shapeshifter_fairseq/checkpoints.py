@@ -5,25 +5,36 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from .errors import ShapeshifterError
+
+# What an array of 64-bit integers is pickled as: a function that makes an empty array, the types of
+# the array and of its entries.
+_COUNTS = numpy.zeros(1, numpy.int64)
+_NUMPY = [_COUNTS.__reduce__()[0], numpy.ndarray, numpy.dtype, type(_COUNTS.dtype)]
+# What a file of fairseq's holds beyond the types that torch loads by itself: its configuration, a
+# bag of values that runs no code, and the counts that --eval-bleu adds.
+TYPES = [Namespace, *_NUMPY]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; its tensors stay in the file until they are used.
 
     Raises:
-        ShapeshifterError: if there is none, it is truncated, is no checkpoint of fairseq's, or
-            holds more than weights and settings.
+        ShapeshifterError: if there is none, it cannot be opened, is truncated, is no checkpoint of
+            fairseq's, or holds more than weights and settings.
     """
     try:
         # Mapped, where the format allows it (that of torch before 1.6 does not): of the optimizer's
         # state, two thirds of the file, nothing is read.
         mapped = zipfile.is_zipfile(path)
+        torch.serialization.add_safe_globals(TYPES)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise ShapeshifterError(f"there is no checkpoint {path}") from error
@@ -32,7 +43,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is refused: it holds more than weights and settings, and reading that could "
             "run code (or it is no checkpoint)"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except OSError as error:  # the disk's or the system's word, not the file's fault
+        raise ShapeshifterError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (RuntimeError, EOFError) as error:
         raise ShapeshifterError(
             f"{path} cannot be read as a checkpoint: it is truncated or damaged"
         ) from error

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from .commands import average, compare, fold, params, project, user_dir
-from .errors import ShapeshifterError
+from .errors import ShapeshifterError, traceback_is_wanted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="shapeshifter", description=__doc__)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for command in (user_dir, params, project, average, fold, compare):
         command.add_to(commands)
@@ -22,16 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(args.fairseq_options)}")
     try:
         args.run(args)
-    except ShapeshifterError as error:
-        if args.debug:
+    except (ShapeshifterError, ModuleNotFoundError) as error:
+        if traceback_is_wanted():
             raise
-        print(f"shapeshifter: error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if args.debug:
-            raise
-        way_out = "pip install 'shapeshifter-fairseq[fairseq,recipes]'"
-        print(f"shapeshifter: error: {args.command} needs {error.name}: {way_out}", file=sys.stderr)
+        line = str(error)
+        if isinstance(error, ModuleNotFoundError):
+            way_out = "bash recipes/install.sh, or pip install '.[fairseq,recipes]' in the checkout"
+            line = f"{args.command} needs {error.name}: {way_out}"
+        print(f"shapeshifter: error: {line}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,7 +1,7 @@
 """`shapeshifter compare`: runs of one benchmark side by side, as a table and as plots.
 
-Reads the result.json that the recipes write. Runs of one name and different seeds are one row: mean
-and standard deviation.
+Reads the result.json that the recipes write. Runs of one name are one row, mean and standard
+deviation over their seeds; so they have the same parameters and updates.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tabulate import tabulate
 from .errors import ShapeshifterError
 
 Run = dict[str, Any]  # what recipes/result.py writes
-Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds
+Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds only
 
 # Colours that colour-blind people tell apart (Okabe and Ito, 2008; the last one is Tol's).
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
@@ -31,11 +31,12 @@ def read_runs(arguments: Sequence[str]) -> Runs:
 
     Args:
         arguments: folders of runs, or result.json files. Each may be named, NAME=PATH; else its
-            name is its model, with the number of parameters where a model comes in several sizes.
+            name is its model, with the number of parameters where a model comes in several sizes,
+            and the updates where they differ.
 
     Raises:
         ShapeshifterError: if a result is missing or no result, the runs are of several
-            benchmarks, or two of one name have the same seed.
+            benchmarks, or two of one name have the same seed, or other updates or parameters.
     """
     named = [_read(argument) for argument in arguments]
     benchmarks = sorted({run["recipe"] for _, run in named})
@@ -43,21 +44,33 @@ def read_runs(arguments: Sequence[str]) -> Runs:
         raise ShapeshifterError(
             f"these are runs of {' and '.join(benchmarks)}: their scores cannot be compared"
         )
-    sizes: dict[str, set[int]] = {}
-    for _, run in named:
-        sizes.setdefault(run["model"], set()).add(run["parameters"])
     runs: Runs = {}
     for name, run in named:
-        if not name:
-            several = len(sizes[run["model"]]) > 1
-            name = run["model"] + (f" {run['parameters'] / 1e6:.2f}M" if several else "")
+        name = name or _name(run, [other for _, other in named])
         group = runs.setdefault(name, [])
         if run["seed"] in (other["seed"] for other in group):
             raise ShapeshifterError(
                 f"two runs of {name} have the seed {run['seed']}: name them, NAME=RUN"
             )
+        for what in ("parameters", "updates"):
+            if group and run[what] != group[0][what]:
+                raise ShapeshifterError(
+                    f"runs of {name} have {group[0][what]:,} and {run[what]:,} {what}, and are no "
+                    "seeds of one: name them, each by another NAME=RUN"
+                )
         group.append(run)
     return runs
+
+
+def _name(run: Run, runs: Sequence[Run]) -> str:
+    """The model, and what tells a run from others of this model beside its seed."""
+    alike = [other for other in runs if other["model"] == run["model"]]
+    name = run["model"]
+    if len({other["parameters"] for other in alike}) > 1:
+        name += f" {run['parameters'] / 1e6:.2f}M"
+    if len({other["updates"] for other in alike}) > 1:
+        name += f", {run['updates']:,} updates"
+    return name
 
 
 def _read(argument: str) -> tuple[str, Run]:

@@ -1,4 +1,6 @@
-"""The one exception type that the package raises for a user's mistake."""
+"""The one exception type that the package raises for a user's mistake, and how it is shown."""
+
+import os
 
 
 class ShapeshifterError(ValueError):
@@ -7,3 +9,8 @@ class ShapeshifterError(ValueError):
     It is a ``ValueError``, so Python callers treat it as usual. Under fairseq's commands the
     message alone is printed, without a traceback (see ``models/_errors.py``).
     """
+
+
+def traceback_is_wanted() -> bool:
+    """Whether the environment (SHAPESHIFTER_DEBUG=1) asks for more than that line."""
+    return bool(os.environ.get("SHAPESHIFTER_DEBUG"))

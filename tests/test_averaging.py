@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
@@ -99,6 +102,8 @@ def broken(folder: Path, kind: str) -> Path:
         torch.save({"model": {}, "payload": Hostile()}, path)
     elif kind == "no model":
         torch.save({"weights": {}}, path)
+    elif kind == "folder":
+        path.mkdir()
     elif kind == "another scale":
         write(path, 1, scale=4.0)
     elif kind == "another shape":
@@ -115,6 +120,7 @@ def broken(folder: Path, kind: str) -> Path:
         ("truncated", "truncated"),
         ("hostile", "refused"),
         ("no model", "no checkpoint of fairseq"),
+        ("folder", "cannot be read: Is a directory"),
         ("another scale", "encoder.embed_tokens.factors.scale"),
         ("another shape", "half is (3,)"),
         ("another name", "surplus"),
@@ -131,12 +137,35 @@ def test_what_cannot_be_averaged_is_named_and_nothing_is_written(
     assert not (tmp_path / "out.pt").exists() and not (tmp_path / "pwned").exists()
 
 
+def test_fairseq_is_not_needed(tmp_path):
+    """Without it its checkpoints are averaged, with BLEU's counts too, and hostile ones refused."""
+    script = (
+        "import sys; sys.modules['fairseq'] = None; from shapeshifter_fairseq import cli; "
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+
+    def call(path: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, "average", "out.pt", path]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    done = call(broken(tmp_path, "hostile"))
+    assert done.returncode == 2 and "refused" in done.stderr
+    assert not list(tmp_path.glob("pwned"))
+    good = write(tmp_path / "good.pt", 1)
+    state = torch.load(good, weights_only=False)
+    state["extra_state"]["counts"] = numpy.array([3, 2, 1])
+    torch.save(state, good)
+    done = call(good)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.pt").exists()
+
+
 def test_a_result_that_was_there_survives_a_failure(tmp_path):
     good = write(tmp_path / "good.pt", 1)
     average([good], tmp_path / "out.pt")
     before = (tmp_path / "out.pt").read_bytes()
     with pytest.raises(ShapeshifterError):
-        average([broken(tmp_path, "another scale"), good], tmp_path / "out.pt")
+        average([broken(tmp_path, "another scale"), good], tmp_path / "out.pt", force=True)
     assert (tmp_path / "out.pt").read_bytes() == before
 
 
@@ -147,8 +176,16 @@ def test_on_the_command_line(tmp_path, capsys):
     assert cli.main(["average", str(out), "--last", "2", str(tmp_path)]) == 0
     assert "checkpoint2.pt, checkpoint3.pt" in capsys.readouterr().out
     assert load(out)["model"]["half"][0] == 2.5
-    assert cli.main(["average", str(out), str(tmp_path / "checkpoint1.pt")]) == 0
+    assert cli.main(["average", str(out), str(tmp_path / "checkpoint1.pt"), "--force"]) == 0
     assert load(out)["model"]["half"][0] == 1
+
+
+def test_a_checkpoint_is_replaced_only_by_force(tmp_path, capsys):
+    """Where OUT is forgotten, the first checkpoint stands in its place."""
+    paths = [write(tmp_path / f"checkpoint{epoch}.pt", epoch) for epoch in (8, 9)]
+    before = paths[0].read_bytes()
+    assert cli.main(["average", *map(str, paths)]) == 2
+    assert f"{paths[0]} exists" in capsys.readouterr().err and paths[0].read_bytes() == before
 
 
 @pytest.mark.parametrize(

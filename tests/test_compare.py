@@ -73,6 +73,21 @@ def test_names(tmp_path):
     assert list(read_runs([f"Rank 7={small}", large])) == ["Rank 7", "shapeshifter 2.50M"]
 
 
+def test_runs_of_other_updates_are_other_rows(tmp_path):
+    runs = [
+        write(tmp_path / f"{u}.{s}", "dense", 2000, s, updates=u)
+        for u in (1000, 2000)
+        for s in (1, 2)
+    ]
+    runs.append(write(tmp_path / "ours", "shapeshifter", 380, updates=1000))
+    rows = cells(table(read_runs(runs)))[1:]
+    assert [(row[0], row[2], row[3]) for row in rows] == [
+        ("dense, 1,000 updates", "1,000", "2"),
+        ("dense, 2,000 updates", "2,000", "2"),
+        ("shapeshifter", "1,000", "1"),
+    ]
+
+
 @pytest.mark.parametrize("measured", [False, True], ids=["bars", "curve"])
 def test_the_plots(measured, tmp_path, capsys):
     bleu = {"bleu": 12.5} if measured else {}
@@ -131,6 +146,8 @@ def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
         ("other JSON", "no result of a recipe"),
         ("two benchmarks", "iwslt14.de-en and multi30k.en-de"),
         ("a seed twice", "NAME=RUN"),
+        ("a name for two trainings", "1,000 and 2,000 updates"),
+        ("a name for two models", "2,000 and 2,001 parameters"),
     ],
 )
 def test_mistakes_are_one_line(case, words, tmp_path, capsys):
@@ -144,12 +161,19 @@ def test_mistakes_are_one_line(case, words, tmp_path, capsys):
         odd = write(tmp_path / "other", "dense", 2000, recipe="iwslt14.de-en")
     elif case == "a seed twice":
         odd = good
+    elif case == "a name for two trainings":
+        good = write(tmp_path / "short", "dense", 2000, updates=1000)
+        odd = write(tmp_path / "long", "dense", 2000, seed=2, updates=2000)
+        good, odd = f"X={good}", f"X={odd}"
+    elif case == "a name for two models":  # both of 0.00M
+        odd = write(tmp_path / "other", "dense", 2001, seed=2)
     assert cli.main(["compare", good, str(odd), "--out", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and words in lines[0]
     assert not (tmp_path / "out").exists()
 
 
-def test_debug_raises(tmp_path):
+def test_debug_raises(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHAPESHIFTER_DEBUG", "1")
     with pytest.raises(ShapeshifterError):
-        cli.main(["--debug", "compare", str(tmp_path)])
+        cli.main(["compare", str(tmp_path)])

@@ -28,11 +28,12 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
     add_checkpoints(parser)
+    parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
 def run(args: argparse.Namespace) -> None:
     from ..averaging import average
 
     checkpoints = checkpoints_of(args)
-    average(checkpoints, args.out)
+    average(checkpoints, args.out, force=args.force)
     print(f"{args.out}: the mean of {', '.join(path.name for path in checkpoints)}")

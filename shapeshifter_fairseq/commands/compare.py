@@ -13,7 +13,8 @@ examples:
   shapeshifter compare runs/multi30k.en-de/dense.seed1 runs/multi30k.en-de/shapeshifter.seed1
   shapeshifter compare Dense=a/result.json 'Rank 7'=b/result.json --out docs/results
 
-Runs of one name and different seeds are one row, mean and standard deviation.
+Runs of one name and different seeds are one row, mean and standard deviation. Without a NAME a run
+is named by its model, with its size and its updates where these differ.
 """
 
 

@@ -7,14 +7,13 @@ passes every other on untouched. `SHAPESHIFTER_DEBUG=1` brings the traceback bac
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-from ..errors import ShapeshifterError
+from ..errors import ShapeshifterError, traceback_is_wanted
 
 
 def report_mistakes_in_one_line() -> None:
@@ -26,7 +25,7 @@ def report_mistakes_in_one_line() -> None:
             kind: type[BaseException], error: BaseException, trace: TracebackType | None
         ) -> None:
             line = one_line(error)
-            if line is None or os.environ.get("SHAPESHIFTER_DEBUG"):
+            if line is None or traceback_is_wanted():
                 previous(kind, error, trace)
             else:
                 print(f"shapeshifter: error: {line}", file=sys.stderr)
@@ -38,6 +37,8 @@ def report_mistakes_in_one_line() -> None:
 def one_line(error: BaseException) -> str | None:
     """What to tell the user about an exception, or None if it is not ours to explain."""
     for cause in _chain(error):
+        if isinstance(cause, MemoryError) or not isinstance(cause, Exception):
+            return None  # as KeyboardInterrupt: wherever it came, it says nothing about a file
         checkpoint = _checkpoint_being_loaded(cause)
         if isinstance(cause, ShapeshifterError):
             return f"{checkpoint}: {cause}" if checkpoint else str(cause)
@@ -47,6 +48,8 @@ def one_line(error: BaseException) -> str | None:
                 "that could run code (or it is no checkpoint). Get it from somebody you trust."
             )
         if checkpoint and _passed(cause, "torch.serialization"):
+            if isinstance(cause, OSError):  # the disk's or the system's word, not the file's fault
+                return f"{checkpoint} cannot be read: {cause.strerror or cause}"
             return (
                 f"{checkpoint} cannot be read as a checkpoint: it is truncated or damaged. Take "
                 "another, for example checkpoint_best.pt or an earlier epoch of the same run."

@@ -152,9 +152,10 @@ class Staging:
             return
         for rule in rules:
             factors = self.model.get_submodule(rule.pattern).factors
-            for tensor in (*factors.parameters(), factors.scale):
-                group = self.trainer.data_parallel_process_group
-                distributed.broadcast(tensor.data, src=0, group=group)
+            for tensor in (*factors.parameters(), *factors.buffers()):
+                if tensor.numel():  # `size` holds nothing
+                    group = self.trainer.data_parallel_process_group
+                    distributed.broadcast(tensor.data, src=0, group=group)
 
     def _renew_trainer(self) -> None:
         """Let the trainer make what depends on the parameters anew, and keep what it knew."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq.models import ARCH_MODEL_REGISTRY
-from fairseq.models.transformer import TransformerModel
+from fairseq.models.transformer import TransformerConfig, TransformerModel
 from torch import nn
 
 from ..averaging import mean_of
@@ -30,6 +30,8 @@ from .shapeshifter_transformer import (
 )
 
 ARCH = "shapeshifter_transformer"
+# Options that shape a model and that fairseq's base_architecture does not set.
+_BESIDE = ("no_decoder_final_norm", "max_source_positions", "max_target_positions")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def project(
         )
     # Paths of tables that the training began with; the checkpoint holds what became of them.
     settings.encoder_embed_path = settings.decoder_embed_path = None
+    # How that training ran, which the model's own may not: fully_sharded.
+    vars(settings).pop("ddp_backend", None)
     task = _dictionaries(dense, state, settings)
     model = _model(dense, state, settings, task)
     for name in FACTOR_OPTIONS:
@@ -133,7 +137,7 @@ def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
         )
     model = fold_model(_model(path, state, settings, _dictionaries(path, state, settings)))
     # Trained by fairseq-hydra-train, the settings of the task stand elsewhere.
-    task = dict((state.get("cfg") or {}).get("task") or {})
+    task = _group((state.get("cfg") or {}).get("task"))
     vars(settings).update({name: task[name] for name in task if not name.startswith("_")})
     settings.task = task.get("_name") or getattr(settings, "task", "translation")
     for name in (*FACTOR_OPTIONS, "user_dir", "_name"):
@@ -158,9 +162,8 @@ def _plain(settings: Namespace) -> OrderedDict[str, Any]:
 
 def _settings(path: Path, state: dict[str, Any]) -> Namespace:
     """The options of the model in a checkpoint, a copy; `arch` among them."""
-    found = state.get("args") or (state.get("cfg") or {}).get("model") or {}
-    options = found if isinstance(found, dict) else vars(found)
-    settings = Namespace(**copy.deepcopy(dict(options)))
+    found = state.get("args") or (state.get("cfg") or {}).get("model")
+    settings = Namespace(**copy.deepcopy(dict(_group(found))))
     settings.arch = getattr(settings, "arch", None) or getattr(settings, "_name", None)
     family = ARCH_MODEL_REGISTRY.get(settings.arch)
     if family not in (TransformerModel, ShapeshifterTransformerModel):
@@ -169,6 +172,11 @@ def _settings(path: Path, state: dict[str, Any]) -> Namespace:
             "and this project's can be converted"
         )
     return settings
+
+
+def _group(found: dict[str, Any] | Namespace | None) -> dict[str, Any]:
+    """A group of settings: fairseq keeps those of parts that have no dataclass as a Namespace."""
+    return vars(found) if isinstance(found, Namespace) else found or {}
 
 
 def _is_factorized(state: dict[str, Any]) -> bool:
@@ -184,7 +192,10 @@ def _dictionaries(path: Path, state: dict[str, Any], settings: Namespace) -> Nam
         if table is None:
             raise ShapeshifterError(f"{path} is of another kind of model: it has no {names[0]}")
         sizes[side] = len(table)
-    joined = getattr(settings, "share_all_embeddings", False)
+    # Dictionaries that fairseq merges while it builds have the merged size here already.
+    joined = any(
+        getattr(settings, name, False) for name in ("share_all_embeddings", "merge_src_tgt_embed")
+    )
     return task_with(sizes["encoder"], sizes["decoder"], joined)
 
 
@@ -232,13 +243,13 @@ def _last(state: dict[str, Any]) -> dict[str, Any]:
 
 def _options_of(settings: Namespace) -> list[str]:
     """The options of fairseq-train beside `--arch` that build this model."""
-    chosen = Namespace()
-    shapeshifter_base(default := Namespace())
+    chosen = Namespace(**{name: getattr(TransformerConfig, name) for name in _BESIDE})
+    shapeshifter_base(default := copy.copy(chosen))
     options = ["--arch", ARCH]
     for name in vars(default):
         trial = copy.copy(chosen)
         shapeshifter_base(trial)
-        value = getattr(settings, name)
+        value = getattr(settings, name, getattr(default, name))
         if value != getattr(trial, name):
             setattr(chosen, name, value)
             options += ["--" + name.replace("_", "-"), *([] if value is True else [str(value)])]

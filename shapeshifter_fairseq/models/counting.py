@@ -96,4 +96,6 @@ def build_model(arch: str, model_options: Sequence[str], task: argparse.Namespac
     """An architecture with the task that `build_models` gave."""
     parser = options.get_training_parser()
     args = options.parse_args_and_arch(parser, ["DATA", "--arch", arch, *model_options])
+    # A model in stages is built dense; what it becomes is the one without them.
+    args.stage_updates = args.stage_order = None
     return ARCH_MODEL_REGISTRY[arch].build_model(args, task)

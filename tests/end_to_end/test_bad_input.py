@@ -10,7 +10,7 @@ import torch
 
 import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
 
-from .conftest import SMALL, TRAINING, USER_DIR, call, make_corpus, train
+from .conftest import SMALL, TRAINING, USER_DIR, call, make_corpus
 
 
 def error_of(command: str, *options) -> str:
@@ -149,7 +149,3 @@ def test_a_folder_without_data(trained, tmp_path):
     assert str(tmp_path / "nowhere") in line
     line = error_of_generating(tmp_path / "nowhere", trained / "checkpoint_best.pt")
     assert str(tmp_path / "nowhere") in line
-
-
-def test_a_correct_call_still_works_after_all_that(corpus, tmp_path):
-    train(corpus, tmp_path, "--max-update", "1")

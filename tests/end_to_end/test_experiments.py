@@ -160,7 +160,8 @@ def test_the_dense_model_has_the_very_same_flags(recipe):
 def test_averaging_translating_and_scoring(recipe):
     commands = dry_run(recipe)
     run = f"{ROOT}/runs/{recipe.removesuffix('.sh')}/shapeshifter.seed1"
-    assert commands["shapeshifter"][1:] == ["average", f"{run}/averaged.pt", "--last", "10", run]
+    averaging = ["average", f"{run}/averaged.pt", "--last", "10", run, "--force"]
+    assert commands["shapeshifter"][1:] == averaging
     found = options(commands["fairseq-generate"])
     expected = {"--path": f"{run}/averaged.pt", "--beam": "5", "--gen-subset": "test"}
     expected |= {"--required-batch-size-multiple": "1", **GENERATE[recipe]}

@@ -50,9 +50,7 @@ def test_the_log_says_what_was_factorized_when_and_how_near(whole):
     assert [int(matrices) for *_, matrices, _ in found] == [10, 10, 6, 6, 1]
     assert all(0.1 < float(error) < 1 for *_, error in found)
     assert "all stages are done" in log
-    assert (
-        losses(log)[1] < 6.5 < losses(log)[3] + 3
-    )  # the dense model's; a fresh one begins above 7
+    assert losses(log)[1] < 6.5  # the dense model's; a fresh one begins above 7
 
 
 def test_checkpoints_hold_what_their_stage_has(whole):

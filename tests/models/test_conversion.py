@@ -23,13 +23,15 @@ SMALL = (
     "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 "
     "--encoder-attention-heads 2 --decoder-attention-heads 2"
 ).split()
+MERGED = "--merge-src-tgt-embed"  # ties two dictionaries
 TYPES = 45
 TOKENS = torch.tensor([[5, 6, 7, 2], [9, 8, 2, 1]])
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
+    tie = [] if MERGED in arguments else ["--share-all-embeddings"]
     return options.parse_args_and_arch(
-        options.get_training_parser(), ["DATA", "--share-all-embeddings", *SMALL, *arguments]
+        options.get_training_parser(), ["DATA", *tie, *SMALL, *arguments]
     )
 
 
@@ -122,8 +124,25 @@ def test_at_full_rank_nothing_is_lost(tmp_path):
     torch.testing.assert_close(logits(ours), logits(dense), rtol=1e-4, atol=1e-5)
 
 
-def test_the_options_that_are_printed_build_the_model(tmp_path, capsys):
-    trained(tmp_path / "dense.pt", "--arch", "transformer", "--encoder-normalize-before")
+def test_what_trained_in_shards_is_projected(tmp_path):
+    """What was made of it then trains in another way, and loads whatever its file says."""
+    trained(tmp_path / "dense.pt", "--arch", "transformer", "--ddp-backend", "fully_sharded")
+    assert run("project", tmp_path / "dense.pt", tmp_path / "out.pt", *RANKS) == 0
+    state = load(tmp_path / "out.pt")
+    built(state["cfg"]["model"]).load_state_dict(state["model"])
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "--encoder-normalize-before",
+        "--decoder-normalize-before --no-decoder-final-norm",
+        "--encoder-learned-pos --max-source-positions 256",
+        "--decoder-learned-pos --max-target-positions 256",
+    ],
+)
+def test_the_options_that_are_printed_build_the_model(shape, tmp_path, capsys):
+    trained(tmp_path / "dense.pt", "--arch", "transformer", *shape.split())
     run("project", tmp_path / "dense.pt", tmp_path / "out.pt", *RANKS)
     said = capsys.readouterr().out
     line = shlex.split(re.search(r'user-dir\)" (.*) \\$', said, re.M)[1])
@@ -163,6 +182,30 @@ def test_fold_gives_stock_fairseqs_model(half, tmp_path):
     stock = TransformerModel.build_model(args, task_with(TYPES, TYPES, joined=True)).eval()
     stock.load_state_dict(state["model"])
     torch.testing.assert_close(logits(stock), logits(model), rtol=1e-5, atol=1e-6)
+
+
+def test_fold_keeps_a_task_that_has_no_dataclass(tmp_path):
+    """fairseq keeps its settings as a Namespace of all options."""
+    trained(tmp_path / "ours.pt", *OURS)
+    state = load(tmp_path / "ours.pt")
+    name = "translation_multi_simple_epoch"
+    more = {"_name": name, "task": name, "source_lang": "xx"}
+    state["cfg"]["task"] = argparse.Namespace(**vars(state["cfg"]["model"]) | more)
+    torch.save(state, tmp_path / "ours.pt")
+    assert run("fold", tmp_path / "ours.pt", tmp_path / "folded.pt") == 0
+    args = load(tmp_path / "folded.pt")["args"]
+    assert (args.arch, args.task, args.source_lang) == ("transformer", name, "xx")
+    assert not {"layer_rank", "factor_plan", "user_dir", "_name"} & set(args)
+
+
+def test_merged_dictionaries_are_not_merged_twice(tmp_path):
+    model = trained(tmp_path / "ours.pt", *OURS, MERGED)
+    assert run("fold", tmp_path / "ours.pt", tmp_path / "folded.pt") == 0
+    state = load(tmp_path / "folded.pt")
+    stock = TransformerModel.build_model(state["args"], task_with(TYPES, TYPES, joined=False))
+    stock.load_state_dict(state["model"])
+    torch.testing.assert_close(logits(stock.eval()), logits(model), rtol=1e-5, atol=1e-6)
+    assert run("project", tmp_path / "folded.pt", tmp_path / "again.pt", *RANKS) == 0
 
 
 @pytest.mark.parametrize("average", ["factors", "weights"])

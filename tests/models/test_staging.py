@@ -11,6 +11,7 @@ import torch
 from fairseq import checkpoint_utils, options
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed import utils as distributed
 from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
 from torch import Tensor
@@ -266,6 +267,18 @@ def test_resumed_at_any_update_it_goes_on_as_if_nothing_had_been(update, dense, 
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     one, other = adam(whole), adam(resumed)
     assert all(equal(one[name][key], other[name][key]) for name in one for key in one[name])
+
+
+def test_processes_share_all_that_a_projection_found(dense, monkeypatch):
+    """word2ket with LayerNorms fits a buffer too, its spread."""
+    trainer = begun(dense, "--factor-plan", "*embed_tokens=word2ket:1/norm=1")
+    sent = []
+    monkeypatch.setattr(Trainer, "data_parallel_world_size", 2)
+    monkeypatch.setattr(distributed, "broadcast", lambda tensor, **_: sent.append(tensor))
+    trainer.quantizer._factorize(trainer.get_model().stages.stages[-1], 9)
+    factors = trainer.get_model().encoder.embed_tokens.factors
+    expected = {factors.v.data_ptr(), factors.scale.data_ptr(), factors.spread.data_ptr()}
+    assert {tensor.data_ptr() for tensor in sent} == expected
 
 
 def test_the_best_loss_is_that_of_the_stage(dense):
