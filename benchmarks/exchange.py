@@ -73,7 +73,7 @@ def _counting(model: nn.Module, count: dict[str, int]) -> ModuleProxyWrapper:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--worker":
+    if sys.argv[1:2] == ["--worker"]:
         _worker(bool(int(sys.argv[2])))
     else:
         write(measure, __doc__)

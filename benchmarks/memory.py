@@ -122,7 +122,7 @@ def _print_resident(name: str, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--resident":
+    if sys.argv[1:2] == ["--resident"]:
         _print_resident(*sys.argv[2:])
     else:
         write(measure, __doc__)

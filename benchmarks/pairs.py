@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +111,10 @@ def missing_gpu(what: str, at_most: float | None = None) -> Iterator[Row]:
 
 
 def write(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
-    """The command line of a part: run it, show each row as it comes, write them all as JSON."""
+    """The command line of a part: run it, show each row as it comes, write them all as JSON.
+
+    With the machine: report.py may join them with rows of another one.
+    """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="fewer settings and pairs")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
@@ -120,8 +125,26 @@ def write(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
         rows.append(row)
         tqdm.write(line(row))
     part = args.out.with_suffix(".part")
-    part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    found = {"machine": machine(), "rows": rows}
+    part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     part.replace(args.out)
+
+
+def machine() -> str:
+    """What absolute times belong to."""
+    processor = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [text.partition(":")[2].strip() for text in file if "model name" in text]
+        processor = names[0]
+    except (OSError, IndexError):
+        pass  # no Linux, or a processor without a name
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    malloc = "" if "GLIBC_TUNABLES" in os.environ else "not "
+    return (
+        f"{platform.node()}: {processor}, {os.cpu_count()} cores, {gpu}; Python "
+        f"{platform.python_version()}, torch {torch.__version__}, freed memory {malloc}kept"
+    )
 
 
 def line(row: Row) -> str:

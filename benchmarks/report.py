@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from pathlib import Path
 
-import torch
 from figures import draw_bars, draw_growth
 from matplotlib.figure import Figure
 from pairs import Row, line
@@ -19,10 +16,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the parts' JSON files are")
     folder = parser.parse_args().folder
-    parts = {path.stem: json.loads(path.read_text("utf-8")) for path in _parts_in(folder)}
-    rows = [row for found in parts.values() for row in found]
-    text = f"{machine()}\n\n{table(rows)}\n"
-    _write(folder / "results.json", json.dumps({"machine": machine(), **parts}, indent=1) + "\n")
+    found = {path.stem: json.loads(path.read_text("utf-8")) for path in _parts_in(folder)}
+    parts = {name: part["rows"] for name, part in found.items()}
+    rows = [row for part in parts.values() for row in part]
+    by_machine: dict[str, list[Row]] = {}  # parts that were not run again may be of another one
+    for part in found.values():
+        by_machine.setdefault(part["machine"], []).extend(part["rows"])
+    text = "\n".join(f"{machine}\n\n{table(of_it)}\n" for machine, of_it in by_machine.items())
+    machines = {name: part["machine"] for name, part in found.items()}
+    _write(folder / "results.json", json.dumps({"machines": machines, **parts}, indent=1) + "\n")
     _write(folder / "table.md", text)
     growth = [row for row in rows if "growth" in row]
     if any("ratio" in row and row["at_most"] is not None for row in rows):
@@ -31,23 +33,6 @@ def main() -> None:
         _save(draw_growth(growth), folder / "growth.png")
         text += "\n".join(["", *map(line, growth), ""])
     print(text)
-
-
-def machine() -> str:
-    """What absolute times belong to."""
-    processor = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [text.partition(":")[2].strip() for text in file if "model name" in text]
-        processor = names[0]
-    except (OSError, IndexError):
-        pass  # no Linux, or a processor without a name
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    malloc = "" if "GLIBC_TUNABLES" in os.environ else "not "
-    return (
-        f"{platform.node()}: {processor}, {os.cpu_count()} cores, {gpu}; Python "
-        f"{platform.python_version()}, torch {torch.__version__}, freed memory {malloc}kept"
-    )
 
 
 def table(rows: list[Row]) -> str:

@@ -28,8 +28,8 @@ def read_corpus(data: Path) -> dict:
     path = data / "corpus.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
-    if os.environ.get("DRY_RUN"):
-        return json.loads(os.environ["CORPUS"])
+    if os.environ.get("DRY_RUN") and (said := os.environ.get("CORPUS")):
+        return json.loads(said)
     models = [name for name, (_, file) in SUBWORDS.items() if (data / file).exists()]
     pairs = [path.name.split(".")[1] for path in data.glob("test.*-*.*.idx")]
     if not models or not pairs:

@@ -19,7 +19,7 @@ the checkpoint):
   deploy.md, deploy.json the table
   fairseq, *.txt         the translations
 
-What is there already is not made again, unless the checkpoint has changed.
+What is there already is not made again, unless the checkpoint or the corpus has changed.
 
 environment:
   DATA              the prepared corpus (default: the one that the checkpoint was trained on)
@@ -54,7 +54,12 @@ mkdir -p -- "$out/fairseq"
 SPLIT=$split DEVICE=cpu bash "$HERE/evaluate.sh" "$data" "$checkpoint" "$out/fairseq" \
   --beam "$beam"
 
-made_from=$(cksum <"$checkpoint")
+subwords=()
+for file in "$data/bpecodes" "$data/sentencepiece.bpe.model"; do
+  if [ -f "$file" ]; then subwords+=("$file"); fi
+done
+# All that the models hold, by content: a corpus may be moved, or made anew in its place.
+made_from="$(cksum <"$checkpoint") $({ corpus json && cat -- "$data"/dict.*.txt "${subwords[@]}"; } | cksum)"
 if [ -f "$out/folded.pt" ] && [ "$(cat -- "$out/made-from" 2>/dev/null)" = "$made_from" ]; then
   say "fold and convert: already there, skipped"
 else
@@ -68,21 +73,20 @@ else
       --quantization "$precision" --output_dir "$part" --force >"$out/convert.log" 2>&1 ||
       die "the conversion failed: $(last_words "$out/convert.log") (log: $out/convert.log)"
     corpus json >"$part/corpus.json"
-    for file in bpecodes sentencepiece.bpe.model; do
-      if [ -f "$data/$file" ]; then cp -- "$data/$file" "$part"; fi
-    done
+    cp -- "${subwords[@]}" "$part"
     rm -rf -- "${out:?}/$precision"
     mv -- "$part" "$out/$precision"
   done
   printf '%s\n' "$made_from" >"$out/made-from"
 fi
 
-if [ "$(cat -- "$out/measured" 2>/dev/null)" = "$made_from $split $beam" ]; then
+measure="$made_from $(cat -- "$out/fairseq/scored")" # the set and the search, by evaluate.sh
+if [ "$(cat -- "$out/measured" 2>/dev/null)" = "$measure" ]; then
   say "$(cat -- "$out/deploy.md")"
 else
   "$PYTHON" "$HERE/deploy.py" table "$out" --data "$data" --checkpoint "$checkpoint" \
     --split "$split" --beam "$beam"
-  printf '%s\n' "$made_from $split $beam" >"$out/measured"
+  printf '%s\n' "$measure" >"$out/measured"
 fi
 
 cat <<NEXT

@@ -18,7 +18,7 @@ papers with a tokeniser of their own do. DATA is what a script of data-prep/ mad
   scores.json             the scores with sacreBLEU's signatures (or those of rouge.py)
   hypotheses.tokenised.txt, scores.tokenised.json
 
-What is there already is not made again.
+What is there already is not made again, unless the checkpoint, the set or the options have changed.
 
 environment:
   SPLIT             test (default) or valid
@@ -57,13 +57,14 @@ if [ "$(corpus tokenizer)" != None ]; then words=$data/tokenised/$split.$target;
 lowercase=()
 if [ "$(corpus lowercased)" = True ]; then lowercase=(--lowercase --chrf-lowercase); fi
 
-# The scores belong to this checkpoint and these options.
+# The scores belong to this checkpoint, these options, and what is translated and scored against:
+# not to a folder's name, so that a corpus that was moved is the same, and one made anew is not.
 if [ -z "${DRY_RUN-}" ]; then
-  for reference in "$plain" ${words:+"$words"}; do
-    [ -f "$reference" ] ||
-      die "there is no $reference to score against; run the script in data-prep/ again"
+  texts=("$data/$split".* "$plain" ${words:+"$words"})
+  for text in "${texts[@]}"; do
+    [ -f "$text" ] || die "there is no $text; run the script in data-prep/ again"
   done
-  call="${SCORES:+$SCORES }$split ${SPLIT_COMPOUNDS-} $* $(cksum <"$checkpoint")"
+  call="${SCORES:+$SCORES }$split ${SPLIT_COMPOUNDS-} $* $(cksum <"$checkpoint") $(cat -- "${texts[@]}" | cksum)"
   if [ -f "$out/scores.json" ] && [ "$(cat -- "$out/scored" 2>/dev/null)" = "$call" ]; then
     say "evaluate: $out is scored, skipped"
     exit

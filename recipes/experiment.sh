@@ -139,7 +139,6 @@ experiment() {
     if [ "$NODE_RANK" -eq 0 ]; then
       mkdir -p -- "$out"
       alone_in "$out"
-      bash "$0" --dry-run "${given[@]}" >"$out/commands.sh"
     fi
   fi
   bash "$HERE/train.sh" "$data" "$out" --arch "$arch" "${model_flags[@]}" "${setting[@]}" \
@@ -148,6 +147,10 @@ experiment() {
     --keep-last-epochs "$AVERAGED" --validate-interval-updates "$every" --validate-interval 1000000 \
     "$@"
   if [ "$NODE_RANK" -gt 0 ]; then return; fi # the first machine does the rest
+  # Only now: of a call that train.sh refused nothing stays.
+  if [ -z "${DRY_RUN-}" ]; then
+    into "$out/commands.sh" "$(quoted bash "$0" --dry-run "${given[@]}")"
+  fi
 
   if [ -n "${DRY_RUN-}" ] || [ ! "$out/averaged.pt" -nt "$out/finished" ]; then
     if [ -z "${DRY_RUN-}" ]; then say "average ..."; fi

@@ -1,7 +1,8 @@
-"""Print the newest whole checkpoint of a folder after its updates; nothing if there is none.
+"""Print updates, "best" or "other", and path of a folder's newest whole checkpoint, if any.
 
-fairseq writes a checkpoint aside and renames it, but copies it to checkpoint_last.pt in place: a
-run killed in that moment leaves a truncated checkpoint_last.pt beside a whole earlier one.
+fairseq writes a checkpoint aside and renames it, but copies it to checkpoint_best.pt, if it is the
+best so far, and to checkpoint_last.pt in place: a run killed in that moment leaves a truncated copy
+beside the whole checkpoint, which says itself whether it is the best.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def updates_of(checkpoint: Path) -> int:
-    """How many updates a checkpoint has seen; its tensors are not read."""
+def facts_of(checkpoint: Path) -> tuple[int, str]:
+    """How many updates a checkpoint has seen, and "best" or "other"; its tensors are not read."""
     import torch
 
     import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
 
     state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return state["optimizer_history"][-1]["num_updates"]
+    loss, best = (state["extra_state"].get(name) for name in ("val_loss", "best"))
+    is_best = loss is not None and loss == best  # as fairseq decides; None: not validated
+    return state["optimizer_history"][-1]["num_updates"], "best" if is_best else "other"
 
 
 if __name__ == "__main__":
     found = latest_checkpoint(Path(sys.argv[1]))
     if found is not None:
-        print(updates_of(found), found.resolve())
+        print(*facts_of(found), found.resolve())

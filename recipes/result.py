@@ -54,6 +54,7 @@ def main() -> None:
     models, cfg, _ = load_model_ensemble_and_task(
         [str(checkpoint)], arg_overrides={"data": str(args.data)}
     )
+    seconds, beam = _translation(args.run / "generate.log")
     result = {
         "recipe": args.recipe,
         "model": args.model,
@@ -68,8 +69,9 @@ def main() -> None:
         "last_training_nll": _last_training_nll(args.run / "train.log"),
         "seconds": {
             "training": round(last["extra_state"]["previous_training_time"], 1),
-            "translation": _translation_seconds(args.run / "generate.log"),
+            "translation": seconds,
         },
+        "beam": beam,
         "corpus": read_corpus(args.data),
         "machine": machine(),
         "processes": cfg["distributed_training"]["distributed_world_size"],
@@ -122,8 +124,11 @@ def _last_training_nll(log: Path) -> float | None:
     return mean(float(values["nll_loss"]) for values in logged[-5:]) if logged else None
 
 
-def _translation_seconds(log: Path) -> float:
-    return float(re.search(r"Translated .* in ([\d.]+)s", log.read_text(encoding="utf-8"))[1])
+def _translation(log: Path) -> tuple[float, int]:
+    """Seconds and beam of the search."""
+    said = log.read_text(encoding="utf-8")
+    seconds = re.search(r"Translated .* in ([\d.]+)s", said)[1]
+    return float(seconds), int(re.search(r"^Generate \S+ with beam=(\d+):", said, re.M)[1])
 
 
 def _versions() -> dict[str, str]:
@@ -180,7 +185,7 @@ def _markdown(result: dict, sentences: list[dict[str, str]]) -> str:
             tabulate(
                 rows, ["", f"{result['split']} set"], tablefmt="github", disable_numparse=True
             ),
-            f"{translated}, beam 5. Signatures of the scores:",
+            f"{translated}, beam {result['beam']}. Signatures of the scores:",
             signatures,
             f"{result['machine']}. Code: {result['git'] or 'no git checkout'}.",
             *(tabulate(list(each.items()), ["", ""], tablefmt="github") for each in sentences),

@@ -1,6 +1,7 @@
 """Print the table of recipes/staged.sh, before and after fine-tuning, and draw its plot.
 
-python recipes/staged.py runs/staged >runs/staged/staged.md
+python recipes/staged.py runs/staged >runs/staged/staged.md                    all that is there
+python recipes/staged.py runs/staged dense.seed1 low_rank-50-before.seed1 ...  these runs
 """
 
 from __future__ import annotations
@@ -62,30 +63,42 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="folder that recipes/staged.sh wrote")
-    out = parser.parse_args().out
+    parser.add_argument("runs", nargs="*", help="its folders (default: all)")
+    args = parser.parse_args()
+    out = args.out
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq lets all loggers speak
-    models, dense = read(out)
+    models, dense = read(out, args.runs or [path.name for path in out.glob("*.*")])
     write_figure(plot(models, dense), out / "staged.png")
     print(report(models, dense))
     print("\n![](staged.png)")
 
 
-def read(out: Path) -> tuple[list[Model], Way]:
-    """The models that are there, by family and falling size, and the dense one."""
+def read(out: Path, runs: Iterable[str]) -> tuple[list[Model], Way]:
+    """The models of runs in a folder, by family and falling size, and the dense one.
+
+    A folder may hold more, which a killed call has left half made.
+    """
+    folders = [out / run for run in sorted(runs)]
     dense = Way()
-    for folder in sorted(out.glob("dense.*")):
+    for folder in _of(folders, "dense."):
         _read_checkpoint(folder, dense)
-    names = {re.sub(r"-before\.seed\d+$", "", path.name) for path in out.glob("*-before.seed*")}
+    names = {
+        path.name.partition("-before.seed")[0] for path in folders if "-before.seed" in path.name
+    }
     if not names or not dense.nll:
         raise SystemExit(f"{out} holds no results; run recipes/staged.sh")
-    models = [_read_model(out, name) for name in names]
+    models = [_read_model(folders, name) for name in names]
     return sorted(models, key=lambda model: (model.family, -model.size)), dense
 
 
-def _read_model(out: Path, name: str) -> Model:
+def _of(folders: list[Path], begin: str) -> list[Path]:
+    return [path for path in folders if path.name.startswith(begin)]
+
+
+def _read_model(folders: list[Path], name: str) -> Model:
     family, _, size = name.rpartition("-")
     ways = {way: Way() for way in WAYS}
-    for folder in sorted(out.glob(f"{name}-before.seed*")):
+    for folder in _of(folders, f"{name}-before.seed"):
         _read_checkpoint(folder, ways["before"])
     said = (folder / "project.txt").read_text(encoding="utf-8")
     total = re.search(r"([\d,]+) +([\d,]+)  in all", said)
@@ -93,9 +106,9 @@ def _read_model(out: Path, name: str) -> Model:
     if abs(100 * after / before - int(size)) > TOLERANCE:
         raise SystemExit(f"{name} has {100 * after / before:.1f}% of the dense model's parameters")
     for way in list(WAYS)[1:]:
-        folders = sorted(out.glob(f"{name}-{way}.seed*"))
-        ways[way].diverged = {_seed(path) for path in folders if (path / "diverged").exists()}
-        there = [f"{name}={path}" for path in folders if _seed(path) not in ways[way].diverged]
+        of_way = _of(folders, f"{name}-{way}.seed")
+        ways[way].diverged = {_seed(path) for path in of_way if (path / "diverged").exists()}
+        there = [f"{name}={path}" for path in of_way if _seed(path) not in ways[way].diverged]
         for result in read_runs(there).get(name, []):
             seed, nll = result["seed"], result["validation"][-1]["nll_loss"]
             ways[way].results.append(result)

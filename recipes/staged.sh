@@ -180,9 +180,12 @@ score_checkpoint() {
   if [ -z "${DRY_RUN-}" ]; then touch -- "$run/validated"; fi
 }
 
+# diverged LOG: how often fairseq ended a training whose gradients are no numbers.
+diverged() { { grep '^FloatingPointError: ' "$1" 2>/dev/null || true; } | wc -l; }
+
 # train_and_score [options of fairseq-train]: the run `only`.
 train_and_score() {
-  local run=$out/$only begin=() start
+  local run=$out/$only begin=() start call known
   if [ -z "${DRY_RUN-}" ]; then
     mkdir -p -- "$run"
     alone_in "$run"
@@ -210,17 +213,20 @@ train_and_score() {
     staged) start=$(dense_of "$seed") begin=(--lr "$rate" --stage-updates "$stage") ;;
   esac
   if [ "$way" = scratch ]; then updates=$scratch; else begin+=(--finetune-from-model "$start"); fi
-  if [ -f "$run/diverged" ]; then
+  call="$data $updates ${own[*]} ${begin[*]} --seed $seed $*"
+  if [ -f "$run/diverged" ] && [ "$(cat -- "$run/diverged")" = "$call" ]; then
     say "train: $run has diverged, skipped"
     return
   fi
+  known=$(diverged "$run/train.log") # with other options, or an earlier try
   train_small "$run" "$updates" "${own[@]}" "${begin[@]}" --seed "$seed" "$@" || {
-    # fairseq ends a training whose gradients are no numbers; that is a result.
-    grep '^FloatingPointError: ' "$run/train.log" >/dev/null 2>&1 || exit 1
-    touch -- "$run/diverged"
+    [ "$(diverged "$run/train.log")" -gt "$known" ] || exit 1
+    # That is a result, of this call.
+    printf '%s\n' "$call" >"$run/diverged"
     say "train: $run has diverged, which counts as failed"
     return
   }
+  if [ -z "${DRY_RUN-}" ]; then rm -f -- "$run/diverged"; fi
   score_small "$run" checkpoint_last.pt "$benchmark" "$model $way" "${decoding[@]}"
 }
 
@@ -263,7 +269,8 @@ if [ -n "$dense" ]; then denses=(dense.given); fi
 all "${denses[@]}"
 all "${before[@]}"
 all "${runs[@]}"
-into "$out/staged.md" "$(quoted "$PYTHON" "$HERE/staged.py" "$out")"
+into "$out/staged.md" "$(quoted "$PYTHON" "$HERE/staged.py" "$out" "${denses[@]}" "${before[@]}" \
+  "${runs[@]}")"
 if [ -z "${DRY_RUN-}" ]; then
   cat -- "$out/staged.md"
   say "results: $out"

@@ -54,6 +54,12 @@ while [ $# -gt 0 ]; do
         shift
       fi
       ;;
+    --log-format)
+      [ "$value" = json ] || wrong_call "--log-format '$value': progress and results are read from json; leave it out"
+      ;;
+    --disable-validation)
+      wrong_call "--disable-validation: checkpoint_best.pt and results need validation; for less of it give --validate-interval-updates N"
+      ;;
   esac
   case $name in
     --max-update) updates=$value ;;
@@ -65,6 +71,8 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ -n "$updates" ] || wrong_call "--max-update N is needed: how long to train"
+# alike <BEGUN: without how often it saves and validates, which the recipes derive from the length.
+alike() { sed -E 's/ --(save|validate)-interval-updates[ =][0-9]+//g'; }
 if [ -z "${DRY_RUN-}" ]; then
   need_fairseq
   need_tool flock "install util-linux"
@@ -97,17 +105,22 @@ if [ -z "${DRY_RUN-}" ]; then
       flock 9
     }
   fi
-  latest=$("$PYTHON" "$HERE/latest_checkpoint.py" "$save" 2>/dev/null) ||
+  found=$("$PYTHON" "$HERE/latest_checkpoint.py" "$save" 2>/dev/null) ||
     die "a checkpoint in $save cannot be read; move it away, or give another folder"
-  if [ -n "$latest" ]; then
-    reached=${latest%% *} latest=${latest#* }
-    [ ! -f "$save/begun" ] || [ "$(cat -- "$save/begun")" = "$begun" ] ||
+  if [ -n "$found" ]; then
+    read -r reached kind latest <<<"$found"
+    [ ! -f "$save/begun" ] || [ "$(alike <"$save/begun")" = "$(alike <<<"$begun")" ] ||
       die "$save was begun with other options (they are in $save/begun); give those, or another folder"
-    # The name that fairseq goes on from; with --restore-file it would refuse --finetune-from-model.
-    if [ -n "$main_node" ] && [ ! "$latest" -ef "$save/checkpoint_last.pt" ]; then
-      cp -- "$latest" "$save/checkpoint_last.pt.part"
-      mv -- "$save/checkpoint_last.pt.part" "$save/checkpoint_last.pt"
-    fi
+    # fairseq goes on from checkpoint_last.pt (with --restore-file it would refuse
+    # --finetune-from-model), and makes no checkpoint_best.pt before the next that is better.
+    copies=("$save/checkpoint_last.pt")
+    if [ "$kind" = best ]; then copies+=("$save/checkpoint_best.pt"); fi
+    for copy in "${copies[@]}"; do
+      if [ -n "$main_node" ] && [ ! "$latest" -ef "$copy" ]; then
+        cp -- "$latest" "$copy.part"
+        mv -- "$copy.part" "$copy"
+      fi
+    done
     if [ "$reached" -ge "$updates" ]; then
       # Killed after the last update: fairseq would make one more.
       if [ -n "$main_node" ]; then printf '%s\n' "$call" >"$save/finished"; fi

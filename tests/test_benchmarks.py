@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,15 +66,37 @@ def test_report_joins_the_parts(part, tmp_path, monkeypatch, capsys):
     rows = [part("pairs").compared("step", [1.0], [2.0], 1.0)]
     growth = {"growth": "rank", "values": [1, 2, 4], "exponents": [1.0, 0.0], "unit": "s"}
     growth |= {"what": "growth with rank", "ours": [1, 2, 4], "theirs": [1, 1, 1]}
-    (tmp_path / "a-training.json").write_text(json.dumps(rows))
-    (tmp_path / "g-growth.json").write_text(json.dumps([growth]))
+    for name, machine, found in [("a-training", "one", rows), ("g-growth", "two", [growth])]:
+        found = {"machine": machine, "rows": found}
+        (tmp_path / f"{name}.json").write_text(json.dumps(found))
     monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path)])
     part("report").main()
     assert "exponent 1.00, dense 0.00" in capsys.readouterr().out
-    assert json.loads((tmp_path / "results.json").read_text())["a-training"] == rows
-    assert "| step" in (tmp_path / "table.md").read_text()
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["a-training"] == rows
+    assert results["machines"] == {"a-training": "one", "g-growth": "two"}
+    table = (tmp_path / "table.md").read_text()
+    assert table.startswith("one\n\n| what") and table.index("| step") < table.index("\n\ntwo\n\n")
     for picture in ("bars.png", "growth.png"):
         assert (tmp_path / picture).stat().st_size > 1000
+
+
+def test_a_part_names_its_machine(part, tmp_path, monkeypatch):
+    pairs, out = part("pairs"), tmp_path / "a.json"
+    monkeypatch.setattr(sys, "argv", ["part.py", "--out", str(out)])
+    row = pairs.compared("step", [1.0], [2.0])
+    pairs.write(lambda quick: [row], "about")
+    assert json.loads(out.read_text()) == {"machine": pairs.machine(), "rows": [row]}
+
+
+@pytest.mark.parametrize("name", ["exchange", "memory"])
+def test_a_part_without_arguments_prints_its_usage(name, part, monkeypatch, capsys):
+    part("models")  # with its folder on the path
+    script = BENCHMARKS / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(script), run_name="__main__")
+    assert "required: --out" in capsys.readouterr().err
 
 
 def test_peers_of_kronecker_products_agree(part):

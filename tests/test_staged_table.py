@@ -57,8 +57,8 @@ def run(monkeypatch, capsys):
     """The script; recipes/ is a folder of scripts and no package."""
     monkeypatch.syspath_prepend(str(RECIPES))
 
-    def call(out: Path) -> str:
-        monkeypatch.setattr(sys, "argv", ["staged.py", str(out)])
+    def call(out: Path, *runs: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["staged.py", str(out), *runs])
         importlib.import_module("staged").main()
         return capsys.readouterr().out
 
@@ -83,6 +83,13 @@ def test_the_table_and_the_plot(out, run):
     assert "Updates: at once 400, staged 400, from scratch 3,200." in said
     assert (out / "staged.png").read_bytes().startswith(b"\x89PNG")
     assert not list(out.glob("*.part"))
+
+
+def test_the_runs_of_another_call_are_not_looked_at(out, run):
+    runs = [path.name for path in out.iterdir()]
+    (out / "monarch-50-before.seed1").mkdir()  # killed
+    (out / "low_rank-50-staged.seed3").mkdir()
+    assert run(out, *runs).count("\n| low_rank, 50%") == 1
 
 
 def test_a_loss_that_is_no_number_has_failed(out, run):
