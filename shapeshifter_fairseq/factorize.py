@@ -9,6 +9,7 @@ Works on any `nn.Module` in place::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -46,14 +47,18 @@ def matrices(model: nn.Module) -> list[Matrix]:
 
     Subclasses of `nn.Linear` and `nn.Embedding` are left out: what they compute is not known here
     (fairseq's learned positions, torch's own attention). So is a table with `max_norm`, which
-    rewrites its rows in place.
+    rewrites its rows in place. A weight that such a module shares is left out with it, or the tie
+    would break (BART's output projection, tied to an embedding that scales what it looks up).
     """
     found: dict[int, Matrix] = {}
+    left_out: set[int] = set()
     for name, module in model.named_modules(remove_duplicate=False):
         if type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None):
             matrix = found.setdefault(id(module.weight), Matrix(module.weight, {}))
             matrix.modules[name] = module
-    return list(found.values())
+        else:
+            left_out.update(map(id, module.parameters(recurse=False)))
+    return [matrix for weight, matrix in found.items() if weight not in left_out]
 
 
 def factorize(
@@ -65,7 +70,8 @@ def factorize(
     embed_gain: float = EMBED_GAIN,
     progress: Callable[[list[Matrix]], Iterable[Matrix]] = iter,
 ) -> nn.Module:
-    """Replace a model's dense matrices in place with factors; ties and biases stay.
+    """Replace a model's dense matrices in place with factors; ties and biases stay, and what is
+    frozen (`requires_grad`) stays frozen.
 
     Args:
         model: any module; its device and dtype are kept. On torch's meta device, where a model is
@@ -83,7 +89,8 @@ def factorize(
 
     Raises:
         ShapeshifterError: if a rule matches nothing, a rank, an option or the family does not fit
-            its matrix, or a weight to project holds NaN or infinity. The model is then as it was.
+            its matrix, a weight to project holds NaN or infinity, or one to draw has no spread
+            (zeros, say, of which no factors could learn). The model is then as it was.
     """
     if init not in ("random", "project"):
         raise ShapeshifterError(f"init={init!r}: choose 'random' or 'project'")
@@ -96,6 +103,7 @@ def factorize(
     ]
     for matrix, made in zip(found, factors):
         if made is not None:
+            made.requires_grad_(matrix.weight.requires_grad)
             model = _replace(model, matrix.modules, partial(_factorized_layer, made))
     return model
 
@@ -160,15 +168,22 @@ def _factors_for(matrix: Matrix, plan: Plan, init: str, gain: float) -> Factoriz
         return factors.to("meta")
     weight = matrix.weight.detach()
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    name = next(iter(matrix.modules))
     if init == "project":
         try:
             factors.to(weight).project_(weight, gain)
         except ShapeshifterError as error:
-            raise ShapeshifterError(f"{next(iter(matrix.modules))}: {error}") from None
+            raise ShapeshifterError(f"{name}: {error}") from None
         return factors.to(matrix.weight)
     if matrix.zero_row is not None:
         weight = torch.cat([weight[: matrix.zero_row], weight[matrix.zero_row + 1 :]])
-    factors.initialize_(weight.std().item(), gain)
+    std = weight.std().item()
+    if not 0 < std < math.inf:
+        raise ShapeshifterError(
+            f"{name}: factors cannot be drawn with its weight's standard deviation, {std}; draw "
+            f"the weight first, or leave it dense by the rule {name}=dense"
+        )
+    factors.initialize_(std, gain)
     return factors.to(matrix.weight)
 
 

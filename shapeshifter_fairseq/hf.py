@@ -140,14 +140,25 @@ class FactorQuantizer(HfQuantizer):
 
     @staticmethod
     def _draw_missing(model: PreTrainedModel) -> None:
-        """Draw the factors that were not in the file, as of a new head for fine-tuning."""
+        """Draw the factors that were not in the file, as of a new head for fine-tuning, and set
+        such biases to zero: transformers does so for `nn.Linear` alone.
+        """
+
+        def missing(*parameters: nn.Parameter) -> bool:
+            return not all(getattr(one, "_is_hf_initialized", False) for one in parameters)
+
         std = getattr(model.config, "initializer_range", 0.02)
+        gains: dict[Factorization, float] = {}  # as in `factorize`: embeddings' if one holds them
         for layer in model.modules():
-            if isinstance(layer, (FactorizedEmbedding, FactorizedLinear)):
-                parameters = layer.factors.parameters()
-                if not all(getattr(one, "_is_hf_initialized", False) for one in parameters):
-                    is_embedding = isinstance(layer, FactorizedEmbedding)
-                    layer.factors.initialize_(std, EMBED_GAIN if is_embedding else LAYER_GAIN)
+            if isinstance(layer, FactorizedEmbedding):
+                gains[layer.factors] = EMBED_GAIN
+            elif isinstance(layer, FactorizedLinear):
+                gains.setdefault(layer.factors, LAYER_GAIN)
+                if layer.bias is not None and missing(layer.bias):
+                    nn.init.zeros_(layer.bias)
+        for factors, gain in gains.items():
+            if missing(*factors.parameters()):
+                factors.initialize_(std, gain)
 
     # --- saving, and the way back ------------------------------------------------------------
 

@@ -21,6 +21,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .errors import ShapeshifterError
 from .factorizations import Factorization, family_named
 
 # How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1. README,
@@ -104,14 +105,15 @@ class FactorizedEmbedding(nn.Module):
     Args:
         num_embeddings: size of the vocabulary, n.
         embedding_dim: width of an embedding, m.
-        padding_idx: token whose embedding is zero and stays zero.
+        padding_idx: token whose embedding is zero and stays zero; as in torch, -1 is the last.
         rank: how many terms W is the sum of.
         family: name of the factorization, a key of `factorizations.FAMILIES`.
         gain: step size of W under Adam, see `Factorization.initialize_`.
         options: options of the family, for example ``blocks=4``.
 
     Raises:
-        ShapeshifterError: if there is no such family or option, or the shape does not allow it.
+        ShapeshifterError: if there is no such family or option, or the shape does not allow it, or
+            the padding token is none of the vocabulary.
     """
 
     def __init__(
@@ -126,6 +128,13 @@ class FactorizedEmbedding(nn.Module):
         **options: int,
     ) -> None:
         super().__init__()
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ShapeshifterError(
+                    f"padding_idx={padding_idx} is no row of a table of {num_embeddings}: choose "
+                    f"{-num_embeddings} to {num_embeddings - 1}"
+                )
+            padding_idx %= num_embeddings
         make = family_named(family, options)
         self._hold(make(num_embeddings, embedding_dim, rank, zero_row=padding_idx, **options))
         self.reset_parameters(gain)

@@ -174,6 +174,37 @@ def test_a_rule_on_one_name_of_a_tied_matrix_reaches_the_whole():
     assert model.output.weight is model.embed.weight
 
 
+def test_a_tie_to_a_module_that_is_left_out_stays():
+    model = Tagger()
+    model.embed = model.embed_again = nn.Embedding(60, 32, max_norm=1.0)
+    model.output.weight = model.embed.weight
+    factorize(model, Plan.parse("*=4"))
+    assert type(model.embed) is nn.Embedding and type(model.output) is nn.Linear
+    assert model.output.weight is model.embed.weight
+    assert isinstance(model.layers[0], FactorizedLinear)
+
+
+@pytest.mark.parametrize("init", ["random", "project"])
+def test_what_is_frozen_stays_frozen(init):
+    model = Tagger()
+    model.layers[0].weight.requires_grad_(False)
+    factorize(model, Plan.parse("*=4"), init=init)
+    frozen, other = model.layers
+    assert not any(factor.requires_grad for factor in frozen.factors.parameters())
+    assert frozen.bias.requires_grad
+    assert all(factor.requires_grad for factor in other.factors.parameters())
+    assert [layer.weight.requires_grad for layer in fold(model).layers] == [False, True]
+
+
+def test_a_weight_without_spread_is_named():
+    model = Tagger()
+    nn.init.zeros_(model.layers[1].weight)
+    with pytest.raises(ShapeshifterError, match=r"^layers\.1: .* 0\.0; .* rule layers\.1=dense$"):
+        factorize(model, Plan.parse("*=4"))
+    assert type(model.layers[0]) is nn.Linear
+    factorize(model, Plan.parse("*=4,layers.1=dense"))
+
+
 @pytest.mark.parametrize(
     "plan, message",
     [

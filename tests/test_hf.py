@@ -12,6 +12,8 @@ from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
@@ -175,6 +177,22 @@ def test_matrices_that_stay_dense_keep_their_ties(tmp_path):
     assert torch.equal(logits(loaded), logits(model))
 
 
+def test_a_table_that_scales_stays_dense_and_so_does_what_is_tied_to_it(tmp_path):
+    sides = {
+        f"{side}_{what}": size
+        for side in ("encoder", "decoder")
+        for what, size in {"layers": 1, "attention_heads": 4, "ffn_dim": 64}.items()
+    }
+    config = BartConfig(vocab_size=60, d_model=32, max_position_embeddings=16, **sides)
+    model = small(lambda: BartForConditionalGeneration(config), "*=4")
+    model.save_pretrained(tmp_path)
+    loaded = load(BartForConditionalGeneration, tmp_path)
+    for one in (model, loaded):
+        assert one.lm_head.weight is one.model.shared.weight
+        assert isinstance(one.model.decoder.layers[0].fc1, FactorizedLinear)
+    assert torch.equal(logits(loaded), logits(model))
+
+
 def test_tables_that_are_not_tied_get_factors_of_their_own(tmp_path):
     config = BertConfig(**SIZES, tie_word_embeddings=False)
     model = small(lambda: BertForMaskedLM(config), PLANS[bert])
@@ -233,6 +251,23 @@ def test_a_new_head_is_drawn_and_the_rest_is_loaded(tmp_path):
     save_file(state, weights, metadata={"format": "pt"})
     loaded = AutoModel.from_pretrained(tmp_path / "whole")
     assert 0.01 < loaded.pooler.dense.weight.std() < 0.03  # initializer_range is 0.02
+    assert loaded.pooler.dense.bias.abs().max() == 0
+
+
+def test_what_is_missing_is_drawn_once_and_what_was_loaded_stays():
+    model = small(bert)
+    table, output = (model.get_submodule(name) for name in EMBEDDINGS[bert])
+    query, key = (getattr(model.bert.encoder.layer[0].attention.self, x) for x in ("query", "key"))
+    for layer in (output, query, key):
+        nn.init.constant_(layer.bias, 7)
+    for parameter in key.parameters():
+        parameter._is_hf_initialized = True
+    before = key.weight.clone()
+    hf.FactorQuantizer._draw_missing(model)
+    assert table.factors._gain() == pytest.approx(hf.EMBED_GAIN, rel=0.1)
+    assert query.factors._gain() == pytest.approx(hf.LAYER_GAIN, rel=0.1)
+    assert output.bias.abs().max() == query.bias.abs().max() == 0
+    assert torch.equal(key.weight, before) and (key.bias == 7).all()
 
 
 def test_another_model_may_be_built_from_the_same_configuration(tmp_path):

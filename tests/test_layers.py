@@ -1,5 +1,6 @@
 """The layers compute what the layers they replace compute, from factors."""
 
+import copy
 import math
 from functools import partial
 
@@ -43,6 +44,19 @@ def test_embedding_looks_up_rows_of_its_weight():
     torch.testing.assert_close(layer(tokens), F.embedding(tokens, layer.weight))
     assert layer(tokens)[0, 1:].abs().max() == 0
     assert layer.weight.std().item() == pytest.approx(math.sqrt(49 / 50), rel=0.06)
+
+
+def test_a_padding_token_counted_from_the_end_is_the_one_of_nn_embedding():
+    ours, dense = FactorizedEmbedding(10, 4, -1, rank=1), nn.Embedding(10, 4, -1)
+    assert ours.padding_idx == dense.padding_idx == 9
+    assert ours(torch.tensor([9])).abs().max() == 0  # in training
+    assert ours(torch.tensor([8])).abs().max() > 0
+
+
+@pytest.mark.parametrize("padding_idx", [10, -11])
+def test_a_padding_token_outside_of_the_vocabulary_is_refused(padding_idx):
+    with pytest.raises(ShapeshifterError, match=f"padding_idx={padding_idx} .* -10 to 9$"):
+        FactorizedEmbedding(10, 4, padding_idx, rank=1)
 
 
 def test_tied_layers_share_one_set_of_factors():
@@ -111,6 +125,16 @@ def test_layers_run_under_autocast(family):
     assert y.dtype == torch.bfloat16
     y.float().sum().backward()
     assert all(factor.grad.dtype == torch.float32 for factor in layer.factors.parameters())
+
+
+@pytest.mark.parametrize("family", LINEAR_FAMILIES)
+def test_a_weight_that_autocast_made_is_not_used_outside(family):
+    layer, x = family_layer(family, 4).eval(), torch.randn(5, 64)
+    with torch.no_grad():
+        expected = copy.deepcopy(layer)(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16
+        torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("wrapped", ["compiled", "checkpointed"])

@@ -82,9 +82,8 @@ class Factorization(nn.Module, ABC):
         self.register_buffer("size", torch.empty(n, 0, m))
         # W is a multiple of what the factors give; `initialize_` chooses it by the wanted gain.
         self.register_buffer("scale", torch.ones(()))  # shape: ()
-        # W at inference, and what it was built from. Plain attributes: they are in no state dict.
-        self._cached: Tensor | None = None
-        self._cached_versions: tuple[int, ...] = ()
+        # W at inference, after what it was built from. A plain attribute: it is in no state dict.
+        self._cached: tuple[tuple, list[Tensor], Tensor] | None = None
         self._shared: Tensor | None = None  # W inside `shared`
 
     # --- what a family defines -------------------------------------------------------------
@@ -274,11 +273,15 @@ class Factorization(nn.Module, ABC):
         """
         if self.training or torch.is_grad_enabled():
             return self._whole()
-        # In-place changes (an optimizer's step in eval mode, say) count a parameter's version up.
-        versions = tuple(factor._version for factor in self._parameters.values())
-        if self._cached is None or self._cached_versions != versions:
-            self._cached, self._cached_versions = self._whole(), versions
-        return self._cached
+        # W is of these tensors (`functional_call` puts others in), of their versions (in-place
+        # changes count them up: an optimizer's step in eval mode, say) and of autocast's precision.
+        device = self._buffers["scale"].device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        source = dtype, [(id(factor), factor._version) for factor in self._parameters.values()]
+        if self._cached is None or self._cached[0] != source:
+            # With the tensors themselves, so that no others get their ids.
+            self._cached = source, list(self._parameters.values()), self._whole()
+        return self._cached[2]
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -303,6 +306,10 @@ class Factorization(nn.Module, ABC):
 
         Returns:
             Tensor, shape: (*, m)
+
+        Raises:
+            IndexError: if an index is below 0 or not below n; on a GPU, as `nn.Embedding` does,
+                torch stops with an assertion instead.
         """
         if self._shared is not None:
             return F.embedding(index, self._shared)
@@ -310,6 +317,10 @@ class Factorization(nn.Module, ABC):
             return F.embedding(index, self.weight())
         # A batch of text repeats its tokens: each different row is computed once.
         different, where = torch.unique(index, return_inverse=True)
+        # Adds zeros that are looked up in one that stands for n: torch checks the indices as those
+        # of any table, and on a GPU nothing waits for the answer. The factors would not notice: an
+        # index beyond n meets padding there, or is taken for another.
+        different = different + different.new_zeros(()).expand(self.n).index_select(0, different)
         rows = self._rows(different)
         if self.zero_row is not None:
             rows = rows.masked_fill((different == self.zero_row).unsqueeze(1), 0)

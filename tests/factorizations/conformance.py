@@ -85,6 +85,13 @@ class FactorizationConformance(ABC):
         torch.testing.assert_close(factors.rows(index), factors.weight()[index])
         assert factors.rows(torch.empty(0, dtype=torch.long)).shape == (0, nmr[1])
 
+    @pytest.mark.parametrize("training", [True, False])
+    def test_rows_outside_of_the_table_are_refused(self, nmr, training):
+        factors = self.make(nmr).train(training)
+        for index in (-1, nmr[0], 2 * nmr[0]):
+            with pytest.raises(IndexError), torch.set_grad_enabled(training):
+                factors.rows(torch.tensor([0, index]))
+
     def test_rows_do_not_build_the_table(self, nmr, monkeypatch):
         factors = self.make(nmr)
         monkeypatch.setattr(factors, "_materialize", None)
@@ -308,6 +315,23 @@ class FactorizationConformance(ABC):
             with torch.no_grad():
                 kept = factors.weight()
             torch.testing.assert_close(kept, factors._materialize().detach(), rtol=0, atol=0)
+
+    def test_kept_weight_is_of_the_tensors_in_place(self, nmr):
+        factors = self.make(nmr).eval()
+        names = [name for name, _ in factors.named_parameters()]
+        call = torch.func.functional_call
+        with torch.no_grad():
+            for _ in range(3):  # fresh tensors, all of version 0
+                drawn = [torch.randn_like(factor) for factor in factors.parameters()]
+                state = _prefixed(dict(zip(names, drawn)))
+                expected = call(_Calls(factors, "_whole"), state, ())
+                assert torch.equal(call(_Calls(factors, "weight"), state, ()), expected)
+                assert not torch.equal(factors.weight(), expected)
+            for _ in range(3):
+                for name in names:
+                    tensor = torch.randn_like(getattr(factors, name))
+                    setattr(factors, name, torch.nn.Parameter(tensor))
+                assert torch.equal(factors.weight(), factors._whole())
 
     def test_a_copy_has_a_kept_weight_of_its_own(self, nmr):
         factors = self.make(nmr).eval()
