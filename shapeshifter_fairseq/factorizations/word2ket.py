@@ -9,6 +9,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from ..errors import ShapeshifterError
 from .base import Factorization, require_between, root
 from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products, tensor_product
 
@@ -161,3 +162,40 @@ class Word2Ket(Factorization):
     def _first(self) -> int:
         """How many entries of a first vector the cut to m columns does not leave unused."""
         return ceil(self.m / self.q ** (self.order - 1))
+
+    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products of rows of W, at a cost of r*r*o*q each: no row is built.
+
+        Of whole tensor products (m = q^o) it is the sum over k and l of the products over j of
+        <v_ikj, v_i'lj> (dissertation, section 3.3.3). Where m < q^o, the entries before m are
+        summed digit by digit: those that agree with m in the first digits and are below it in the
+        next are whole products of the vectors that follow.
+
+        Args:
+            left, right: indices of rows.  # shapes: (T,), (T,)
+
+        Returns:
+            Tensor, shape: (T,)
+
+        Raises:
+            ShapeshifterError: if the products go through a LayerNorm.
+        """
+        if self.norm:
+            raise ShapeshifterError(
+                "inner products without the embeddings need products without LayerNorm: norm=0"
+            )
+        v = (self.v.index_select(0, left) * self.scale).unbind(2)  # o of shape (T, r, q)
+        w = (self.v.index_select(0, right) * self.scale).unbind(2)
+        total, last = 0, self.m - 1  # sums over columns 0..last
+        agreed = v[0].new_ones(len(left), self.rank, self.rank)  # products over the first digits
+        for j in range(self.order):
+            digit = last // self.q ** (self.order - 1 - j) % self.q
+            below = v[j][:, :, :digit] @ w[j][:, :, :digit].transpose(1, 2)
+            for k in range(j + 1, self.order):
+                below = below * (v[k] @ w[k].transpose(1, 2))  # shape: (T, r, r)
+            total = total + agreed * below
+            agreed = agreed * v[j][:, :, digit].unsqueeze(2) * w[j][:, :, digit].unsqueeze(1)
+        products = (total + agreed).sum((1, 2))
+        if self.zero_row is not None:
+            products = products.masked_fill((left == self.zero_row) | (right == self.zero_row), 0)
+        return products

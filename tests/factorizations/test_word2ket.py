@@ -1,4 +1,4 @@
-"""The word2ket family against chains of `torch.kron`."""
+"""The word2ket family against chains of `torch.kron`, and inner products without embeddings."""
 
 from functools import reduce
 
@@ -65,6 +65,28 @@ class TestLayerNorm(ProjectionConformance):
             ]
             rows.append(factors.spread * sum(terms))
         return torch.stack(rows)[:, : factors.m].detach()
+
+
+@pytest.mark.parametrize("m, order", [(256, 4), (300, 4), (65, 3), (64, 2), (17, 2), (1, 2)])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_inner_products_are_those_of_the_rows(m, order, rank, monkeypatch):
+    torch.manual_seed(0)
+    rank = min(rank, Word2Ket.max_rank(20, m, order=order))
+    factors = Word2Ket(20, m, rank, zero_row=3, order=order).double()
+    factors.initialize_(0.1, gain=1.0)
+    left, right = torch.randint(20, (2, 50))
+    left[:2], right[1:3] = 3, 3
+    rows = factors.weight()
+    expected = (rows[left] * rows[right]).sum(1)
+    monkeypatch.setattr(factors, "_products_of", None)
+    found = factors.inner_products(left, right)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+    assert found[0] == 0 and found[2] == 0
+
+
+def test_inner_products_through_layer_norm_are_refused():
+    with pytest.raises(ShapeshifterError, match="norm=0"):
+        Word2Ket(5, 16, 1, norm=1).inner_products(torch.tensor([0]), torch.tensor([1]))
 
 
 def test_numbers_of_the_dissertation():
