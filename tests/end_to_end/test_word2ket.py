@@ -63,7 +63,8 @@ def test_the_commands(recipe, arch, updates, data):
     assert commands["fairseq-train"][1] == f"{ROOT}/data-bin/{data}"
     assert train["--save-dir"] == f"{run}/word2ketxs-order2-rank10.seed1"
     best = train["--save-dir"] + "/checkpoint_best.pt"
-    assert commands["shapeshifter"][1:] == ["average", f"{train['--save-dir']}/averaged.pt", best]
+    averaged = f"{train['--save-dir']}/averaged.pt"
+    assert commands["shapeshifter"][1:] == ["average", averaged, best, "--force"]
     # The dense model has the very same flags.
     assert dense["--save-dir"] == f"{run}/dense.seed1" and dense["--embed-rank"] == "dense"
     differing = ("--factorization", "--embed-rank", "--save-dir", "--tensorboard-logdir")
