@@ -137,6 +137,13 @@ def test_a_weight_that_autocast_made_is_not_used_outside(family):
         torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("family", LINEAR_FAMILIES)
+def test_a_device_without_autocast_gives_shapes(family):
+    layer = family_layer(family, 4).eval().to("meta")
+    with torch.no_grad():
+        assert layer(torch.empty(5, 64, device="meta")).shape == (5, layer.out_features)
+
+
 @pytest.mark.parametrize("wrapped", ["compiled", "checkpointed"])
 @pytest.mark.parametrize("family", LINEAR_FAMILIES)
 def test_layers_can_be_wrapped(family, wrapped):

@@ -274,9 +274,11 @@ class Factorization(nn.Module, ABC):
         if self.training or torch.is_grad_enabled():
             return self._whole()
         # W is of these tensors (`functional_call` puts others in), of their versions (in-place
-        # changes count them up: an optimizer's step in eval mode, say) and of autocast's precision.
+        # changes count them up: an optimizer's step in eval mode, say) and of autocast's precision,
+        # which not every device has (meta).
         device = self._buffers["scale"].device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        autocasts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocasts else None
         source = dtype, [(id(factor), factor._version) for factor in self._parameters.values()]
         if self._cached is None or self._cached[0] != source:
             # With the tensors themselves, so that no others get their ids.
