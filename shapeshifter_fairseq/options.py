@@ -82,8 +82,8 @@ def add_stage_options(parser: ArgumentParser) -> None:
         type=int,
         const=STAGE_UPDATES,
         metavar="K",
-        help="begin with a trained dense model (--finetune-from-model) and factorize one block "
-        f"after another, the tables last, with K updates in between ({STAGE_UPDATES} if no K is "
+        help="begin with a trained dense model (--finetune-from-model) and factorize the tables, "
+        f"then one block after another, with K updates in between ({STAGE_UPDATES} if no K is "
         "given); default: everything from the start",
     )
     parser.add_argument(

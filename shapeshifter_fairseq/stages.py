@@ -64,9 +64,10 @@ class Stages:
         """Split a plan for a dense model.
 
         A block is a module of a list named `layers`, as decoder.layers.3. The tables (embeddings,
-        output projection, and whatever else is in no block) are the last stage in either order:
-        they are the most sensitive (Gupta et al.). Matrices that the plan leaves dense are in no
-        stage, and a block without others makes none.
+        output projection, and whatever else is in no block) are the first stage in either order:
+        they lose the most (Gupta et al. leave them dense), so they need the most updates
+        (docs/results.md). Matrices that the plan leaves dense are in no stage, and a block without
+        others makes none.
 
         Args:
             updates: K, of --stage-updates.
@@ -94,7 +95,7 @@ class Stages:
         if order == "last-first":
             blocks.reverse()
         stages = [
-            Stage(name, Plan(tuple(rules[name]))) for name in (*blocks, _TABLES) if name in rules
+            Stage(name, Plan(tuple(rules[name]))) for name in (_TABLES, *blocks) if name in rules
         ]
         if not stages:
             raise ShapeshifterError(
