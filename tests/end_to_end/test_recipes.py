@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fairseq.data import Dictionary
+from fairseq.data.data_utils import load_indexed_dataset
 
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.models.counting import count
@@ -94,6 +97,58 @@ def test_evaluate_and_report(data, runs):
     assert ours["updates"] == 4
     assert report["examples"] and all({"Dense", "Ours"} < set(each) for each in report["examples"])
     assert "| Ours" in (runs / "report.md").read_text()
+
+
+def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHARD", "60")
+    monkeypatch.setenv("DEVICE", "cpu")
+    teacher, out = runs / "dense" / "checkpoint_last.pt", tmp_path / "taught data"
+    options = ["--max-len-a", "0", "--max-len-b", "8", "--beam", "2", "--batch-size", "4"]
+
+    # Stopped after the translations: they are not made again.
+    cannot = tmp_path / "cannot binarise"
+    cannot.write_text(
+        f'#!/bin/sh\ncase "$*" in *cli.preprocess*) exit 9 ;; esac\nexec {sys.executable} "$@"\n'
+    )
+    cannot.chmod(0o755)
+    monkeypatch.setenv("FAILING", str(cannot))
+    command = 'PYTHON=$FAILING bash "$@"'
+    stopped = subprocess.run(
+        ["bash", "-c", command, "-", ROOT / "recipes" / "distil.sh", data, teacher, out, *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert stopped.returncode == 1 and "the step 'binarise' failed" in stopped.stderr
+    assert "teach, 2 of" in stopped.stderr and not out.exists()
+    said, progress = script("distil.sh", data, teacher, out, *options)
+    assert "taught by" in said and "teach, " not in progress
+    assert not (tmp_path / "taught data.teacher").exists()
+
+    # What fairseq makes of it in one go.
+    generate = [sys.executable, "-m", "fairseq_cli.generate", data, "--path", teacher, "--cpu"]
+    generate += ["--user-dir", ROOT / "shapeshifter_fairseq", "--gen-subset", "train"]
+    generate += ["--required-batch-size-multiple", "1", *options]
+    made = subprocess.run(generate, capture_output=True, text=True, check=True, timeout=300).stdout
+    expected = dict(re.findall(r"^H-(\d+)\t\S+\t(.*)$", made, re.MULTILINE))
+
+    def sentences(folder: Path, split: str, side: str) -> list[str]:
+        dictionary = Dictionary.load(str(folder / f"dict.{side}.txt"))
+        path = str(folder / f"{split}.de-en.{side}")
+        return [dictionary.string(words) for words in load_indexed_dataset(path, dictionary)]
+
+    assert len(expected) > 40
+    assert sentences(out, "train", "en") == [expected[str(n)] for n in range(len(expected))]
+    for split, side in (("train", "de"), ("valid", "de"), ("valid", "en"), ("test", "en")):
+        assert sentences(out, split, side) == sentences(data, split, side)
+    assert (out / "raw" / "test.en").read_text() == (data / "raw" / "test.en").read_text()
+
+    said, _ = script("distil.sh", data, teacher, out, *options)
+    assert "skipped" in said
+    _, error = script("distil.sh", data, teacher, data, *options, fails=True)
+    assert f"{data} exists and was not made by this script" in error
+    script("train.sh", out, tmp_path / "pupil", *SETTING, "--max-update", "1")
+    assert (tmp_path / "pupil" / "checkpoint_last.pt").exists()
 
 
 def test_families_are_trained_scored_and_compared(data, tmp_path):
@@ -205,6 +260,8 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
         ("families.sh", ["--updates", "few"], "--updates 'few' is no positive number"),
         ("families.sh", ["--layer-rank", "3"], "come after --"),
         ("staged.sh", ["phm"], "no family 'phm' here; known: low_rank monarch kronecker"),
+        ("distil.sh", ["data", "model.pt"], "DATA, TEACHER and OUT are needed"),
+        ("distil.sh", ["/nowhere", "model.pt", "out"], "there is no folder /nowhere"),
         ("staged.sh", ["--updates", "0"], "--updates '0' is no positive number"),
         ("staged.sh", ["--sizes", "50,20"], "'20' is none of 50, 30 and 15"),
         ("staged.sh", ["--only", "low_rank-50.seed1"], "there is no run 'low_rank-50.seed1'"),
@@ -224,8 +281,8 @@ def test_a_mistake_in_an_option_reaches_the_screen(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", "train.sh evaluate.sh deploy.sh quickstart.sh families.sh staged.sh install.sh".split()
+    "name", "train evaluate deploy distil quickstart families staged install".split()
 )
 def test_help_teaches(name):
-    said, _ = script(name, "--help")
+    said, _ = script(f"{name}.sh", "--help")
     assert said.startswith("usage: ") and "PYTHON" in said
