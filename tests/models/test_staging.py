@@ -102,16 +102,17 @@ def factorized(trainer: Trainer) -> set[str]:
 
 TABLES = {"encoder.embed_tokens", "decoder.embed_tokens", "decoder.output_projection"}
 BLOCKS = ["decoder.layers.1", "decoder.layers.0", "encoder.layers.0"]
+STAGES = [TABLES, *({block} for block in BLOCKS)]
 
 
 def test_one_stage_after_another(dense):
-    trainer, done = begun(dense), {0: {BLOCKS[0]}}
+    trainer = begun(dense)
+    done = {0: factorized(trainer)}
     for update in range(1, 11):
         train(trainer, 1)
         done[update] = factorized(trainer)
-    for update, blocks in done.items():
-        stages = update // 3 + 1
-        assert blocks == set(BLOCKS[:stages]) | (TABLES if stages > 3 else set()), update
+    for update, names in done.items():
+        assert names == set().union(*STAGES[: update // 3 + 1]), update
 
 
 def test_the_last_stages_model_is_an_ordinary_one(dense):
@@ -126,17 +127,24 @@ def test_the_last_stages_model_is_an_ordinary_one(dense):
 def test_the_log_names_what_was_factorized_and_how_near_it_is(dense, caplog):
     caplog.set_level("INFO", logger="shapeshifter_fairseq")
     trainer = begun(dense)
-    weights = {name: tensor.clone() for name, tensor in dense.items()}
+    trainer.quantizer.step_update(3)  # the second stage, of the same weights
     lines = [r.getMessage() for r in caplog.records if r.name.startswith("shapeshifter_fairseq")]
-    head, *matrices = lines
-    assert head.startswith(
-        "stage 1 of 4 at update 0: decoder.layers.1, 10 matrices, relative error"
+    heads = [line for line in lines if line.startswith("stage ")]
+    assert [head.split(", relative error ")[0] for head in heads] == [
+        "stage 1 of 4 at update 0: embeddings and output, 1 matrix",
+        "stage 2 of 4 at update 3: decoder.layers.1, 10 matrices",
+    ]
+    assert all(" parameters become " in head for head in heads)
+    matrices = [line.split() for line in lines if line not in heads]
+    assert len(matrices) == 1 + 10
+    assert " ".join(matrices[0][1:]) == (
+        "encoder.embed_tokens = decoder.embed_tokens = decoder.output_projection"
     )
-    assert " parameters become " in head and len(matrices) == 10
-    error, name = matrices[0].split()
-    weight = weights[f"{name}.weight"]
-    made = trainer.get_model().get_submodule(name).weight
-    assert float(error) == pytest.approx(((made - weight).norm() / weight.norm()).item(), abs=1e-4)
+    for error, name, *_ in matrices:
+        weight = dense[f"{name}.weight"]
+        made = trainer.get_model().get_submodule(name).weight
+        expected = ((made - weight).norm() / weight.norm()).item()
+        assert float(error) == pytest.approx(expected, abs=1e-4), name
     train(trainer, 9)
     assert "all stages are done" in caplog.records[-1].getMessage()
 
@@ -175,7 +183,7 @@ def test_untouched_parameters_keep_their_optimizers_state(precision, dense):
     trainer.get_model().stages.updates = 3
     trainer.quantizer.step_update(3)
     after = adam(trainer)
-    assert factorized(trainer) == set(BLOCKS[:2])
+    assert factorized(trainer) == STAGES[0] | STAGES[1]
     kept = before.keys() & after.keys()
     assert len(kept) > 40 and any(".factors." in name for name in kept)
     for name in kept:
@@ -183,7 +191,7 @@ def test_untouched_parameters_keep_their_optimizers_state(precision, dense):
         for key, value in before[name].items():
             assert equal(after[name][key], value), (name, key)
     new = after.keys() - before.keys()
-    assert new and all(name.startswith("decoder.layers.0.") for name in new)
+    assert new and all(name.startswith(f"{BLOCKS[0]}.") for name in new)
     assert all(after[name].keys() == {"master"} for name in new)  # as at the first update
     assert trainer.get_lr() == lr and scale_of(trainer) == scale
     train(trainer, 7)
@@ -271,11 +279,12 @@ def test_resumed_at_any_update_it_goes_on_as_if_nothing_had_been(update, dense, 
 
 def test_processes_share_all_that_a_projection_found(dense, monkeypatch):
     """word2ket with LayerNorms fits a buffer too, its spread."""
-    trainer = begun(dense, "--factor-plan", "*embed_tokens=word2ket:1/norm=1")
+    trainer = trainer_with(*STAGED, "--factor-plan", "*embed_tokens=word2ket:1/norm=1")
+    trainer.model.load_state_dict(copy.deepcopy(dense))
     sent = []
     monkeypatch.setattr(Trainer, "data_parallel_world_size", 2)
     monkeypatch.setattr(distributed, "broadcast", lambda tensor, **_: sent.append(tensor))
-    trainer.quantizer._factorize(trainer.get_model().stages.stages[-1], 9)
+    trainer.quantizer._factorize(trainer.get_model().stages.stages[0], 0)
     factors = trainer.get_model().encoder.embed_tokens.factors
     expected = {factors.v.data_ptr(), factors.scale.data_ptr(), factors.spread.data_ptr()}
     assert {tensor.data_ptr() for tensor in sent} == expected
@@ -357,4 +366,4 @@ def test_it_begins_at_update_0(dense, tmp_path: Path):
     trainer = trainer_with(*STAGED)
     trainer.load_checkpoint(path, reset_optimizer=True)
     trainer.begin_epoch(1)
-    assert factorized(trainer) == {BLOCKS[0]}
+    assert factorized(trainer) == TABLES
