@@ -1,0 +1,102 @@
+"""On a GPU the layers compute what they compute on a CPU; skipped where there is none."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, Plan, factorize
+from shapeshifter_fairseq.factorizations import FAMILIES, kronecker
+from shapeshifter_fairseq.projection import project, relative_error
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+
+LINEAR = sorted(name for name, family in FAMILIES.items() if family.for_linear)
+TOKENS = torch.arange(40) % 11
+
+
+def rank_of(family: str) -> int:
+    return min(3, FAMILIES[family].max_rank(48, 40))
+
+
+def gradients(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """What comes out, and the gradients of all that went in, on the CPU."""
+    y = layer(x)
+    y.square().sum().backward()
+    found = [y.detach(), *(parameter.grad for parameter in layer.parameters())]
+    return [tensor.cpu() for tensor in found]
+
+
+def assert_same_on_both(layer: nn.Module, x: Tensor) -> None:
+    other = copy.deepcopy(layer).cuda()
+    for here, there in zip(gradients(layer, x), gradients(other, x.cuda())):
+        torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-5 * here.abs().max().item())
+
+
+@pytest.mark.parametrize("family", LINEAR)
+def test_a_linear_layer(family):
+    torch.manual_seed(0)
+    assert_same_on_both(
+        FactorizedLinear(40, 48, rank=rank_of(family), family=family), torch.randn(7, 40)
+    )
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_an_embedding(family):
+    torch.manual_seed(0)
+    layer = FactorizedEmbedding(48, 40, padding_idx=1, rank=rank_of(family), family=family)
+    assert_same_on_both(layer, TOKENS)
+
+
+def test_a_table_that_is_built_block_by_block(monkeypatch):
+    monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 1)
+    torch.manual_seed(0)
+    assert_same_on_both(FactorizedLinear(40, 48, rank=2), torch.randn(700, 40))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_is_near_single(dtype, autocast):
+    torch.manual_seed(0)
+    layer, x = FactorizedLinear(256, 512, rank=8).cuda(), torch.randn(64, 256, device="cuda")
+    expected = layer(x).detach()
+    if not autocast:
+        layer, x = layer.to(dtype), x.to(dtype)
+    with torch.autocast("cuda", dtype, enabled=autocast):
+        y = layer(x)
+    y.float().square().mean().backward()
+    assert y.dtype == dtype
+    assert (y.float() - expected).norm() < 2e-2 * expected.norm()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in layer.parameters())
+
+
+def test_the_kept_w_goes_where_its_layer_goes():
+    layer, x = FactorizedLinear(40, 48, rank=3).eval(), torch.randn(7, 40)
+    with torch.no_grad():
+        here = layer(x)
+        layer.cuda()
+        there = layer(x.cuda())
+        back = layer.cpu()(x)
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-4, atol=1e-5)
+    assert torch.equal(back, here)
+
+
+@pytest.mark.parametrize("family", ["kronecker", "low_rank", "monarch", "tensor_train"])
+def test_a_projection_is_as_near(family):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    other = copy.deepcopy(model).cuda()
+    plan = Plan.parse(f"*={family}:4")
+    here, there = (relative_error(project(each, plan)) for each in (model, other))
+    assert there == pytest.approx(here, rel=1e-3)
+
+
+def test_a_models_ties_stay():
+    model = nn.ModuleDict({"embed": nn.Embedding(50, 16), "out": nn.Linear(16, 50, bias=False)})
+    model["out"].weight = model["embed"].weight
+    factorize(model.cuda(), Plan.parse("*=3"))
+    assert model["out"].factors is model["embed"].factors
+    assert model["out"](model["embed"](torch.tensor([3], device="cuda"))).shape == (1, 50)
