@@ -39,14 +39,15 @@ def test_training_learns_and_its_checkpoint_translates(precision, corpus, tmp_pa
 @pytest.mark.parametrize("precision", [[], ["--fp16"]])
 def test_stages_in_one_training_and_resumed(precision, dense, corpus, tmp_path):
     staged = ["--stage-updates", "2", "--max-update", "20", *precision]
-    often = ["--save-interval-updates", "5", "--finetune-from-model", dense]
+    # After 3 updates: --fp16 skips some at first, and an epoch's last update would have no number.
+    often = ["--save-interval-updates", "3", "--finetune-from-model", dense]
     log = train(corpus, tmp_path / "whole", *staged, *often)
     assert "stage 1 of 5 at update 0" in log and "all stages are done" in log
     assert losses(log)[20] < 8
-    (early,) = (tmp_path / "whole").glob("checkpoint_*_5.pt")
+    (early,) = (tmp_path / "whole").glob("checkpoint_*_3.pt")
     (tmp_path / "resumed").mkdir()
     shutil.copy(early, tmp_path / "resumed" / "checkpoint_last.pt")
     log = train(corpus, tmp_path / "resumed", *staged)
-    assert "stage 3 of 5" not in log and "stage 4 of 5 at update 6" in log
+    assert "stage 2 of 5" not in log and "stage 3 of 5 at update 4" in log
     assert losses(log)[20] < 8
     assert len(translate(corpus, [tmp_path / "resumed" / "checkpoint_last.pt"])) == 12
