@@ -108,7 +108,7 @@ def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path, m
     # Stopped after the translations: they are not made again.
     cannot = tmp_path / "cannot binarise"
     cannot.write_text(
-        f'#!/bin/sh\ncase "$*" in *cli.preprocess*) exit 9 ;; esac\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\ncase "$*" in *cli.preprocess*) exit 9 ;; esac\nexec "{sys.executable}" "$@"\n'
     )
     cannot.chmod(0o755)
     monkeypatch.setenv("FAILING", str(cannot))
