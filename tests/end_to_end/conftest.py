@@ -102,11 +102,13 @@ def losses(log: str) -> dict[int, float]:
     return {int(line["num_updates"]): float(line["loss"]) for line in lines}
 
 
-def translate(data: Path, checkpoints: Sequence[Path], *options: str | Path) -> list[str]:
+def translate(
+    data: Path, checkpoints: Sequence[Path], *options: str | Path, on: str = "--cpu"
+) -> list[str]:
     """fairseq-generate's hypotheses, in the order of the test set."""
     path = os.pathsep.join(map(str, checkpoints))
     # ve-fairseq drops the last batch unless its size is a multiple of this.
-    options = ("--cpu", "--required-batch-size-multiple", "1", *options)
+    options = (*on.split(), "--required-batch-size-multiple", "1", *options)
     done = call("fairseq-generate", data, "--user-dir", USER_DIR, "--path", path, *options)
     found = [line[2:].split("\t") for line in done.stdout.splitlines() if line.startswith("H-")]
     return [text for _, _, text in sorted(found, key=lambda line: int(line[0]))]

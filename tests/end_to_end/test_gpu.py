@@ -28,10 +28,7 @@ def test_training_learns_and_its_checkpoint_translates(precision, corpus, tmp_pa
     assert all(map(math.isfinite, found.values()))
     assert found[max(found)] < found[min(found)] - 1
     here = translate(corpus, [tmp_path / "checkpoint_last.pt"])
-    arguments = [corpus, "--user-dir", USER_DIR, "--path", tmp_path / "checkpoint_last.pt"]
-    done = call("fairseq-generate", *arguments, "--required-batch-size-multiple", "1")
-    lines = [line[2:].split("\t") for line in done.stdout.splitlines() if line.startswith("H-")]
-    there = [text for _, _, text in sorted(lines, key=lambda line: int(line[0]))]
+    there = translate(corpus, [tmp_path / "checkpoint_last.pt"], on="")
     assert len(there) == len(here) == 12
     assert sum(one == other for one, other in zip(there, here)) >= 11  # ties may fall otherwise
 
