@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -15,11 +16,9 @@ from shapeshifter_fairseq import ShapeshifterError, factorizations
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.models.counting import build_models, count
 
-# The hook of the conformance tests' folder, whose tests run here too.
-from tests.factorizations.conftest import pytest_generate_tests  # noqa: F401
-
+COUNTING = count.__module__
 PAGE = Path(__file__).parents[1] / "docs" / "adding-a-family.md"
-FILE, LINES, TEST = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+FILE, LINES, TEST, OWN = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
 
 
 def run(name: str, code: str) -> ModuleType:
@@ -79,3 +78,22 @@ def test_the_tiny_architecture_trains_with_it():
 def test_it_cannot_be_projected():
     with pytest.raises(ShapeshifterError, match="Tucker cannot approximate"):
         Tucker(8, 6, 2).project_(torch.ones(8, 6), gain=1.0)
+
+
+def test_a_user_dir_of_ones_own_trains_it(tmp_path):
+    """In a process of its own: the page's user-dir, and fairseq's way of importing one."""
+    folder = tmp_path / "families of mine" / "own"
+    folder.mkdir(parents=True)
+    absolute = FILE.replace("from .factorization ", "from shapeshifter_fairseq.factorizations ")
+    (folder / "tucker.py").write_text(absolute, encoding="utf-8")
+    (folder / "__init__.py").write_text(OWN, encoding="utf-8")
+    program = f"""
+from argparse import Namespace
+from fairseq.utils import import_user_module
+import_user_module(Namespace(user_dir={str(folder)!r}))
+from {COUNTING} import count
+options = ["--factorization", "tucker", "--layer-rank", "8", "--embed-rank", "40"]
+print(count("shapeshifter_transformer_tiny", 100, 100, True, options)["embedding"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == [str(Tucker.parameter_count(100, 128, 40))], done.stderr

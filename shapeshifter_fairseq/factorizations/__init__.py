@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import ShapeshifterError
-from .base import Factorization
 from .block_low_rank import BlockLowRank
+from .factorization import Factorization
 from .kronecker import Kronecker
 from .low_rank import LowRank
 from .monarch import Monarch

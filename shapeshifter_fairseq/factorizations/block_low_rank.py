@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import svd
-from .base import Factorization, require_between
+from .factorization import Factorization
+from .sizes import require_between
 
 
 class BlockLowRank(Factorization):
@@ -44,9 +45,8 @@ class BlockLowRank(Factorization):
     def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
         return [(self.L, (2,)), (self.R, (3,))]
 
-    def _materialize(self) -> Tensor:
-        blocks = self.L @ (self.R * self.scale)  # shape: (b, b, o, p)
-        return self._whole_of(blocks).flatten(2).flatten(0, 1)[: self.n, : self.m]
+    def _materialize(self, L: Tensor, R: Tensor) -> Tensor:
+        return self._whole_of(L @ R).flatten(-2).flatten(-3, -2)  # shape: (*, b*o, b*p)
 
     def _rows(self, index: Tensor) -> Tensor:
         block, row = self._place_of(index)  # shapes: (T,), (T,)
@@ -64,10 +64,10 @@ class BlockLowRank(Factorization):
         self.L.copy_(left)
         self.R.copy_(right)
 
-    def _linear_cost(self, vectors: int) -> int:
+    def _by_factors_cost(self, vectors: int) -> int:
         return vectors * (self.L.numel() + self.R.numel())
 
-    def _linear(self, x: Tensor) -> Tensor:
+    def _by_factors(self, x: Tensor) -> Tensor:
         b, columns = self.blocks, self.R.shape[3]
         x = F.pad(x, (0, b * columns - self.m)).view(-1, b, columns)  # shape: (T, b, p)
         inner = torch.einsum("tjp,ijrp->ijtr", x, self.R * self.scale)
@@ -77,8 +77,8 @@ class BlockLowRank(Factorization):
 
     # --- where the rows of W lie in the blocks; all that a Monarch matrix has differently -------
 
-    def _whole_of(self, blocks: Tensor) -> Tensor:  # (i, j, o, p) -> rows of W by columns of W
-        return blocks.transpose(1, 2)  # shape: (i, o, j, p)
+    def _whole_of(self, blocks: Tensor) -> Tensor:  # (*, i, j, o, p) -> rows by columns of W
+        return blocks.transpose(-3, -2)  # shape: (*, i, o, j, p)
 
     def _blocks_of(self, whole: Tensor) -> Tensor:  # (b*o, b*p) -> (i, j, o, p)
         b = self.blocks

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from . import svd
-from .base import Factorization
+from .factorization import Factorization
 from .kronecker_autograd import Product, Rows, multiply
 
 # A W of this many numbers, a table, is built again for the backward pass where a batch has more
@@ -74,10 +74,10 @@ class Kronecker(Factorization):
 
     A matrix is projected by rearranging it so that every Kronecker product becomes an outer product
     (Van Loan and Pitsianis, 1993) and taking the r largest singular values. Nothing is nearer where
-    n1*n2 = n, m1*m2 = m and no row is always zero; else see `_project_padded`.
+    n1*n2 = n, m1*m2 = m and no row is always zero; else see `_fit_padded`.
     """
 
-    small_products = 2.5
+    by_factors_slowness = 2.5
 
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
         super().__init__(n, m, rank, zero_row)
@@ -103,14 +103,11 @@ class Kronecker(Factorization):
     def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
         return [(self.A, (0, 1)), (self.B, (1, 2))]
 
-    def _materialize(self) -> Tensor:
-        return self._products()[: self.n, : self.m]
-
-    def _products(self) -> Tensor:  # shape: (n1*n2, m1*m2)
-        return multiply(self.A * self.scale, self.B)
+    def _materialize(self, A: Tensor, B: Tensor) -> Tensor:
+        return multiply(A, B)  # shape: (*, n1*n2, m1*m2)
 
     def _project(self, weight: Tensor) -> None:
-        self._project_padded(weight, self._fit, self._products)
+        self._fit_padded(weight, self._fit)
 
     def _fit(self, whole: Tensor) -> None:  # shape: (n1*n2, m1*m2)
         n1, n2, m1, m2 = self.shape
@@ -121,9 +118,9 @@ class Kronecker(Factorization):
     def _rows(self, index: Tensor) -> Tensor:
         return Rows.apply(index, self.A, self.B, self.scale)[:, : self.m]
 
-    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
         if self.n * self.m < WORTH_BUILDING_AGAIN or len(x) <= TOKENS_A_TERM * self.rank:
-            return super()._product(x, bias)  # which keeps W for the backward pass
+            return super()._linear_with_w(x, bias)  # which keeps W for the backward pass
         A, B, device = self.A, self.B, x.device.type
         if torch.is_autocast_enabled(device):  # it reaches no further than the forward pass
             dtype = torch.get_autocast_dtype(device)
@@ -131,11 +128,11 @@ class Kronecker(Factorization):
             bias = None if bias is None else bias.to(dtype)
         return Product.apply(x, bias, A, B, self.scale, self.n, self.m, self.zero_row)
 
-    def _linear_cost(self, vectors: int) -> int:
+    def _by_factors_cost(self, vectors: int) -> int:
         n1, n2, m1, m2 = self.shape
         return vectors * self.rank * m1 * n2 * (m2 + n1)
 
-    def _linear(self, x: Tensor) -> Tensor:
+    def _by_factors(self, x: Tensor) -> Tensor:
         n1, n2, m1, m2 = self.shape
         x = functional.pad(x, (0, m1 * m2 - self.m)).view(-1, m2)  # shape: (T*m1, m2)
         inner = x @ self.B.view(-1, m2).T  # shape: (T*m1, r*n2)

@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .base import block_of
+from .cost import block_of
 
 
 def multiply(A: Tensor, B: Tensor) -> Tensor:
-    """(n1, m1, r) and (r, n2, m2) -> (n1*n2, m1*m2), the sum of the r Kronecker products."""
-    (n1, m1, rank), (_, n2, m2) = A.shape, B.shape
-    products = A.reshape(n1 * m1, rank) @ B.reshape(rank, n2 * m2)  # shape: (n1*m1, n2*m2)
-    return products.view(n1, m1, n2, m2).transpose(1, 2).reshape(n1 * n2, m1 * m2)
+    """(*, n1, m1, r) and (*, r, n2, m2) -> (*, n1*n2, m1*m2), the sum of r Kronecker products."""
+    (*stack, n1, m1, _), (n2, m2) = A.shape, B.shape[-2:]
+    products = A.flatten(-3, -2) @ B.flatten(-2)  # shape: (*, n1*m1, n2*m2)
+    products = products.view(*stack, n1, m1, n2, m2).transpose(-3, -2)
+    return products.reshape(*stack, n1 * n2, m1 * m2)
 
 
 class Product(torch.autograd.Function):
@@ -111,7 +112,7 @@ def _slices(A: Tensor, B: Tensor) -> list[slice]:
     """Consecutive slices of A whose rows of W make a block each."""
     (n1, m1, _), (_, n2, m2) = A.shape, B.shape
     numbers = 2 * n2 * m1 * m2  # of a slice: as multiplied, and in W's order
-    step = max(1, block_of(A) // numbers)
+    step = max(1, block_of(A.device) // numbers)
     return [slice(first, min(n1, first + step)) for first in range(0, n1, step)]
 
 
@@ -132,5 +133,5 @@ def _add(total: Tensor | None, part: Tensor, wide: torch.dtype) -> Tensor:
 def _few(A: Tensor, B: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The tensors, a few rows at a time: as many as make a block with their gradients."""
     numbers = 2 * A.shape[2] * (A.shape[1] + B.shape[2])
-    step = max(1, block_of(A) // numbers)
+    step = max(1, block_of(A.device) // numbers)
     return zip(*(tensor.split(step) for tensor in tensors))

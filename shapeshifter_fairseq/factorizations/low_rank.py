@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from . import svd
-from .base import Factorization
+from .factorization import Factorization
 
 
 class LowRank(Factorization):
@@ -36,8 +36,8 @@ class LowRank(Factorization):
     def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
         return [(self.U, (0,)), (self.V, (1,))]
 
-    def _materialize(self) -> Tensor:
-        return self.U @ (self.V * self.scale)
+    def _materialize(self, U: Tensor, V: Tensor) -> Tensor:
+        return U @ V
 
     def _rows(self, index: Tensor) -> Tensor:
         return self.U.index_select(0, index) @ (self.V * self.scale)
@@ -46,8 +46,8 @@ class LowRank(Factorization):
         for factor, nearest in zip((self.U, self.V), svd.of_rank(weight, self.rank)):
             factor.copy_(nearest)
 
-    def _linear_cost(self, vectors: int) -> int:
+    def _by_factors_cost(self, vectors: int) -> int:
         return vectors * (self.U.numel() + self.V.numel())
 
-    def _linear(self, x: Tensor) -> Tensor:
+    def _by_factors(self, x: Tensor) -> Tensor:
         return (x @ (self.V * self.scale).T) @ self.U.T

@@ -26,7 +26,7 @@ class Monarch(BlockLowRank):
     """
 
     def _whole_of(self, blocks: Tensor) -> Tensor:
-        return blocks.permute(2, 0, 1, 3)  # shape: (o, i, j, p)
+        return blocks.movedim(-2, -4)  # shape: (*, o, i, j, p)
 
     def _blocks_of(self, whole: Tensor) -> Tensor:
         b = self.blocks

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from functools import cache, reduce
-from math import ceil, prod
+from functools import reduce
+from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import svd
-from .base import Factorization, require_between
+from .factorization import Factorization
+from .sizes import balanced_sizes, require_between
 
 
 class TensorTrain(Factorization):
@@ -28,7 +29,7 @@ class TensorTrain(Factorization):
 
     A matrix is projected by one truncated SVD after the other, core by core (TT-SVD). The least
     error is at most sqrt(d - 1) times smaller, so with two cores nothing is nearer; for rows and
-    columns that are cut off see `_project_padded`.
+    columns that are cut off see `_fit_padded`.
     """
 
     scale_each = True
@@ -56,28 +57,24 @@ class TensorTrain(Factorization):
 
     @property
     def terms(self) -> int:
-        return prod(core.shape[3] for core, _ in self._factors())
+        return prod([core.shape[3] for core, _ in self._factors()])
 
     def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
         return [(getattr(self, f"G{k + 1}"), (1, 2)) for k in range(self.cores)]
 
     def initialize_(self, std: float, gain: float) -> None:
         super().initialize_(std, gain)
-        self._match_(std)
+        self._match_spread_(std)
 
-    def _materialize(self) -> Tensor:
-        return self._products()[: self.n, : self.m]
-
-    def _products(self) -> Tensor:  # shape: (n1*...*nd, m1*...*md)
-        left = self.scale.new_ones(1, 1, 1)  # shape: (rows so far, columns so far, r_k)
-        for core, _ in self._factors():
-            rows, columns, _ = left.shape
-            left = torch.einsum("nmr,rijs->nimjs", left, core * self.scale)
-            left = left.reshape(rows * core.shape[1], columns * core.shape[2], core.shape[3])
-        return left.squeeze(2)
+    def _materialize(self, *cores: Tensor) -> Tensor:  # shape: (*, n1*...*nd, m1*...*md)
+        left = cores[0].squeeze(-4)  # shape: (*, rows so far, columns so far, r_k)
+        for core in cores[1:]:
+            left = torch.einsum("...nmr,...rijs->...nimjs", left, core)
+            left = left.flatten(-3, -2).flatten(-4, -3)
+        return left.squeeze(-1)
 
     def _project(self, weight: Tensor) -> None:
-        self._project_padded(weight, self._fit, self._products)
+        self._fit_padded(weight, self._fit)
 
     def _fit(self, whole: Tensor) -> None:  # shape: (n1*...*nd, m1*...*md)
         cores = [core for core, _ in self._factors()]
@@ -98,7 +95,7 @@ class TensorTrain(Factorization):
             core.mul_(mean / size if mean > 0 else 0)
 
     def _gain(self) -> float:
-        # Along the train as `_products` goes, with mean squares; the core that steps counts 1.
+        # Along the train as `_materialize` goes, with mean squares; the core that steps counts 1.
         squares = [core.square().mean((1, 2)) for core, _ in self._factors()]
         moved = 0.0
         for k, square in enumerate(squares):
@@ -109,7 +106,7 @@ class TensorTrain(Factorization):
     def _rows(self, index: Tensor) -> Tensor:
         cores = [core * self.scale for core, _ in self._factors()]
         left = self.scale.new_ones(len(index), 1, 1)  # shape: (T, columns so far, r_k)
-        later = prod(core.shape[1] for core in cores)
+        later = prod([core.shape[1] for core in cores])
         for core in cores:
             later //= core.shape[1]
             digit = index // later % core.shape[1]
@@ -119,17 +116,17 @@ class TensorTrain(Factorization):
             left = (left @ slices).reshape(len(index), columns, core.shape[3])
         return left.squeeze(2)[:, : self.m]
 
-    def _linear_cost(self, vectors: int) -> int:
-        cost, before, after = 0, prod(core.shape[2] for core, _ in self._factors()), 1
+    def _by_factors_cost(self, vectors: int) -> int:
+        cost, before, after = 0, prod([core.shape[2] for core, _ in self._factors()]), 1
         for core, _ in reversed(self._factors()):
             before //= core.shape[2]
             cost += vectors * before * core.numel() * after
             after *= core.shape[1]
         return cost
 
-    def _linear(self, x: Tensor) -> Tensor:
+    def _by_factors(self, x: Tensor) -> Tensor:
         cores = [core * self.scale for core, _ in self._factors()]
-        before, after = prod(core.shape[2] for core in cores), 1
+        before, after = prod([core.shape[2] for core in cores]), 1
         y = F.pad(x, (0, before - self.m))  # shape: (T, columns before, r_k, rows after)
         for core in reversed(cores):
             _, rows, columns, rank = core.shape
@@ -156,18 +153,3 @@ def _needed_ranks(n: int, m: int, cores: int) -> list[int]:
     """The ranks r_1..r_(d-1) of a train that can hold any matrix."""
     sizes = [a * b for a, b in zip(balanced_sizes(n, cores), balanced_sizes(m, cores))]
     return [min(prod(sizes[:k]), prod(sizes[k:])) for k in range(1, cores)]
-
-
-@cache
-def balanced_sizes(size: int, parts: int) -> tuple[int, ...]:
-    """Whole numbers near each other whose product is `size`, or a little more if it has to be.
-
-    >>> balanced_sizes(512, 3), balanced_sizes(1009, 3)
-    ((8, 8, 8), (11, 10, 10))
-    """
-    if parts == 1:
-        return (size,)
-    root = size ** (1 / parts)
-    divisors = [d for d in range(1, size + 1) if size % d == 0 and root / 1.5 <= d <= root * 1.5]
-    first = min(divisors, key=lambda d: abs(d - root), default=ceil(root))
-    return (first, *balanced_sizes(ceil(size / first), parts - 1))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Hashable
 from math import ceil
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
-from .base import Factorization, require_between, root
+from .factorization import Factorization
+from .sizes import require_between, root
 from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products, tensor_product
 
 # Steps of Adam that project a table through LayerNorms.
@@ -31,7 +32,7 @@ class Word2Ket(Factorization):
         W[i] = spread * sum over k of  LN(LN(u_ik1 (x) u_ik2) (x) LN(u_ik3 (x) u_ik4)),  u = scale*v
 
     A matrix is projected row by row: by one SVD for order 2, by alternating least squares beyond
-    (`nearer_sum`), with LayerNorms by Adam. `_project_padded` says what becomes of the entries that
+    (`nearer_sum`), with LayerNorms by Adam. `_fit_padded` says what becomes of the entries that
     a cut to m leaves free.
     """
 
@@ -77,7 +78,7 @@ class Word2Ket(Factorization):
             self._initialize_normed_(std, gain)
         else:
             super().initialize_(std, gain)
-            self._match_(std)
+            self._match_spread_(std)
 
     @torch.no_grad()
     def _initialize_normed_(self, std: float, gain: float) -> None:
@@ -99,8 +100,7 @@ class Word2Ket(Factorization):
             self._descend(weight)
         else:
             self.v[:, :, 0, self._first :] = 0
-            products = partial(self._products_of, self.v)
-            self._project_padded(weight, self._fit, products, closed_form=self.order == 2)
+            self._fit_padded(weight, self._fit, closed_form=self.order == 2)
 
     def _leaves(self) -> list[Tensor]:
         first, *others = self.v.unbind(2)  # shapes: (n, r, q)
@@ -146,17 +146,21 @@ class Word2Ket(Factorization):
         moved = gain_of(torch.stack(squares, 2))
         return self.scale.item() * math.sqrt(self.rank) * moved
 
-    def _materialize(self) -> Tensor:
-        return self._products_of(self.v)[:, : self.m]
+    def _materialize(self, v: Tensor) -> Tensor:
+        leaves = v.unbind(-2)  # shapes: (*, n, r, q)
+        if self.norm:
+            return tensor_product(leaves, norm=True).sum(-2) * self.spread
+        return sum_of_tensor_products([leaves[0][..., : self._first], *leaves[1:]])
 
     def _rows(self, index: Tensor) -> Tensor:
         return self._products_of(self.v.index_select(0, index))[:, : self.m]
 
     def _products_of(self, vectors: Tensor) -> Tensor:  # (T, r, o, q) -> (T, m or a little more)
-        leaves = (vectors * self.scale).unbind(2)
-        if self.norm:
-            return tensor_product(leaves, norm=True).sum(1) * self.spread
-        return sum_of_tensor_products([leaves[0][:, :, : self._first], *leaves[1:]])
+        return self._materialize(vectors * self.scale)
+
+    def alike(self) -> Hashable:
+        # With LayerNorms `spread` is a number of this table alone, and no factor.
+        return (*super().alike(), id(self)) if self.norm else super().alike()
 
     @property
     def _first(self) -> int:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .base import Factorization, require_between, root
+from .factorization import Factorization
+from .sizes import require_between, root
 from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products
 
 
@@ -56,13 +57,13 @@ class Word2KetXS(Factorization):
 
     def initialize_(self, std: float, gain: float) -> None:
         super().initialize_(std, gain)
-        self._match_(std)
+        self._match_spread_(std)
 
-    def _matrices(self) -> list[Tensor]:
-        """F_1..F_o, less the rows and columns of F_1 that are cut off.  # shapes: (r, t, q)"""
+    def _matrices(self, F: Tensor) -> list[Tensor]:
+        """F_1..F_o, less the rows and columns of F_1 that are cut off.  # shapes: (*, r, t, q)"""
         rows, columns = self._first
-        first, *others = self.F * self.scale
-        return [first[:, :rows, :columns], *others]
+        first, *others = F.unbind(-4)
+        return [first[..., :rows, :columns], *others]
 
     @property
     def _first(self) -> tuple[int, int]:
@@ -70,25 +71,23 @@ class Word2KetXS(Factorization):
         later = self.order - 1
         return ceil(self.n / self.t**later), ceil(self.m / self.q**later)
 
-    def _materialize(self) -> Tensor:
-        return self._products()[: self.n, : self.m]
-
-    def _products(self) -> Tensor:
-        matrices = self._matrices()
-        shapes = [matrix.shape[1:] for matrix in matrices]
+    def _materialize(self, F: Tensor) -> Tensor:
+        matrices = self._matrices(F)
+        rows, columns = zip(*(matrix.shape[-2:] for matrix in matrices))
         # As tensor products of vectors of t*q; then the digits of rows and of columns part.
-        whole = sum_of_tensor_products([matrix.flatten(1) for matrix in matrices])
-        whole = whole.view([size for shape in shapes for size in shape])
-        whole = whole.permute(*range(0, whole.dim(), 2), *range(1, whole.dim(), 2))
-        rows = self.t ** (self.order - 1) * shapes[0][0]
-        return whole.reshape(rows, -1)
+        whole = sum_of_tensor_products([matrix.flatten(-2) for matrix in matrices])
+        stack = whole.shape[:-1]
+        whole = whole.view(*stack, *(size for digit in zip(rows, columns) for size in digit))
+        digits = range(len(stack), whole.dim())
+        whole = whole.permute(*range(len(stack)), *digits[::2], *digits[1::2])
+        return whole.reshape(*stack, prod(rows), prod(columns))
 
     def _project(self, weight: Tensor) -> None:
         self.F.normal_(generator=torch.Generator(weight.device).manual_seed(0))
-        self._project_padded(weight, self._fit, self._products, closed_form=self.order == 2)
+        self._fit_padded(weight, self._fit, closed_form=self.order == 2)
 
     def _fit(self, whole: Tensor) -> None:
-        matrices = self._matrices()
+        matrices = self._matrices(self.F * self.scale)
         shapes = [matrix.shape[1:] for matrix in matrices]
         whole = whole.view([shape[side] for side in (0, 1) for shape in shapes])
         # i1 j1 i2 j2 ...: the digits of rows and of columns in turn, then those of a place as one
@@ -99,28 +98,28 @@ class Word2KetXS(Factorization):
             factor[:, :rows, :columns] = vectors.view(self.rank, rows, columns)
 
     def _gain(self) -> float:
-        squares = [matrix.square().mean((1, 2)) for matrix in self._matrices()]
+        squares = [matrix.square().mean((1, 2)) for matrix in self._matrices(self.F * self.scale)]
         return self.scale.item() * math.sqrt(self.rank) * gain_of(torch.stack(squares, 1))
 
     def _rows(self, index: Tensor) -> Tensor:
         leaves = []
-        for later, matrix in zip(reversed(range(self.order)), self._matrices()):
+        for later, matrix in zip(reversed(range(self.order)), self._matrices(self.F * self.scale)):
             digit = index // self.t**later % self.t
             leaves.append(matrix.transpose(0, 1).index_select(0, digit))  # shape: (T, r, q)
         return sum_of_tensor_products(leaves)[:, : self.m]
 
-    def _linear_cost(self, vectors: int) -> int:
+    def _by_factors_cost(self, vectors: int) -> int:
         sizes = [self._first, *[(self.t, self.q)] * (self.order - 1)]
-        cost, before, after = 0, prod(columns for _, columns in sizes), 1
+        cost, before, after = 0, prod([columns for _, columns in sizes]), 1
         for rows, columns in reversed(sizes):
             before //= columns
             cost += vectors * self.rank * before * columns * rows * after
             after *= rows
         return cost
 
-    def _linear(self, x: Tensor) -> Tensor:
-        matrices = self._matrices()
-        before, after = prod(matrix.shape[2] for matrix in matrices), 1
+    def _by_factors(self, x: Tensor) -> Tensor:
+        matrices = self._matrices(self.F * self.scale)
+        before, after = prod([matrix.shape[2] for matrix in matrices]), 1
         y = functional.pad(x, (0, before - self.m)).unsqueeze(1)
         y = y.expand(-1, self.rank, -1)  # shape: (T, r, columns before, rows after)
         for matrix in reversed(matrices):

@@ -14,6 +14,7 @@ from ..layers import EMBED_GAIN, LAYER_GAIN
 from ..options import TRANSFORMER_RANKS, add_layer_options, add_stage_options, gains_of, plan_of
 from ..plan import Family
 from ..stages import Stages
+from ..together import build_together
 from ._factorized import FactorizedModel, refuse
 from ._staging import stage_in_trainer
 
@@ -50,7 +51,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
         shapeshifter_base(args)  # options that an older checkpoint does not have yet
         refuse_what_cannot_work(args, task)
-        model = super().build_model(args, task)
+        model = build_together(super().build_model(args, task))
         plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
         if args.stage_updates is None:
             return factorize(model, plan, **gains)
@@ -63,15 +64,6 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         if self.stages is not None:
             self.stages.take_shape_of(state_dict, self)
         return super().load_state_dict(state_dict, strict, model_cfg, args)
-
-    def forward(self, *args, **kwargs):
-        """As fairseq's; a small table that is tied to the output is built once for all its uses."""
-        table, output = self.decoder.embed_tokens, self.decoder.output_projection
-        factors = getattr(table, "factors", None)
-        if not self.training or factors is None or factors is not getattr(output, "factors", None):
-            return super().forward(*args, **kwargs)
-        with factors.shared():
-            return super().forward(*args, **kwargs)
 
     def make_generation_fast_(self, **kwargs) -> None:
         """As fairseq's, after which no model trains: so the layers become ordinary ones here."""

@@ -7,8 +7,7 @@ import torch
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import BlockLowRank, LowRank
-
-from .projection import ProjectionConformance, discarded
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
 
 class TestBlockLowRank(ProjectionConformance):

@@ -7,10 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapeshifter_fairseq.factorizations import Kronecker, base, kronecker, kronecker_autograd, svd
+from shapeshifter_fairseq.factorizations import Kronecker, cost, kronecker, kronecker_autograd, svd
 from shapeshifter_fairseq.factorizations.kronecker import balanced_shape
-
-from .projection import ProjectionConformance, discarded
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
 
 class TestKronecker(ProjectionConformance):
@@ -31,7 +30,7 @@ class TestKronecker(ProjectionConformance):
             monkeypatch.setattr(kronecker, "TOKENS_A_TERM", 0)
             monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 0)
         if request.param == "blocks of W":
-            monkeypatch.setattr(base, "BLOCK", 1)
+            monkeypatch.setattr(cost, "BLOCK", 1)
         return request.param
 
     def reference(self, factors):
@@ -121,7 +120,7 @@ def test_a_large_w_is_never_whole(monkeypatch):
     """A tied table: neither in the forward nor in the backward pass, nor for lookups."""
     factors = Kronecker(1000, 256, 32)
     factors.initialize_(0.05, gain=1.0)
-    monkeypatch.setattr(base, "BLOCK", 32 * 1024)
+    monkeypatch.setattr(cost, "BLOCK", 32 * 1024)
     monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 32 * 1024)
     largest = []
     multiply = kronecker_autograd.multiply

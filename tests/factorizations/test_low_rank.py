@@ -3,8 +3,7 @@
 import torch
 
 from shapeshifter_fairseq.factorizations import LowRank
-
-from .projection import ProjectionConformance, discarded
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
 
 class TestLowRank(ProjectionConformance):

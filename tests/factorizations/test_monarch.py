@@ -5,8 +5,7 @@ import math
 import torch
 
 from shapeshifter_fairseq.factorizations import Monarch
-
-from .projection import ProjectionConformance, discarded
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
 
 class TestMonarch(ProjectionConformance):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from shapeshifter_fairseq.factorizations import PHM
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
-from .projection import ProjectionConformance, discarded
 from .test_kronecker import rearranged
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import TensorTrain
 from shapeshifter_fairseq.factorizations.tensor_train import balanced_sizes, core_shapes
-
-from .projection import ProjectionConformance, discarded
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
 with warnings.catch_warnings():  # tensorly speaks of the features of NumPy that it uses
     warnings.simplefilter("ignore")

@@ -8,8 +8,7 @@ from torch import nn
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import Word2Ket
-
-from .projection import ProjectionConformance, discarded
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
 
 class TestWord2Ket(ProjectionConformance):

@@ -9,8 +9,8 @@ import torch
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import Word2KetXS
+from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
-from .projection import ProjectionConformance, discarded
 from .test_kronecker import rearranged
 
 with warnings.catch_warnings():  # tensorly speaks of the features of NumPy that it uses

@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from shapeshifter_fairseq import ShapeshifterError
-from shapeshifter_fairseq.factorizations import Factorization
-
+from ..errors import ShapeshifterError
+from ..factorizations import Factorization
 from .conformance import FactorizationConformance
 
 

@@ -1,0 +1,103 @@
+"""How factors are drawn, and how far a step of the optimizer then moves W: the gain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class Drawn:
+    """The part of a `Factorization` that draws factors and chooses its `scale`.
+
+    An entry of W is a sum of `terms` products, each of `degree` numbers, one of each factor. From
+    these two counts follow the spread of W and its gain.
+    """
+
+    # Whether `scale` multiplies every factor, or the first one only; in fp16 one number for a
+    # product of many would be out of range.
+    scale_each = False
+
+    rank: int
+    scale: Tensor  # shape: ()
+
+    def _factors(self) -> Iterable[tuple[nn.Parameter, tuple[int, ...]]]:
+        raise NotImplementedError
+
+    def _rows(self, index: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def degree(self) -> int:
+        """How many numbers, one of each factor, are multiplied in a term of an entry of W."""
+        return 2
+
+    @property
+    def terms(self) -> int:
+        """How many such products an entry of W is the sum of."""
+        return self.rank
+
+    @property
+    def _scale_power(self) -> int:
+        """How many of the factors of a term the scale multiplies."""
+        return self.degree if self.scale_each else 1
+
+    @torch.no_grad()
+    def initialize_(self, std: float, gain: float) -> None:
+        """Draw the factors anew so that the entries of W have the given standard deviation.
+
+        Args:
+            std: wanted standard deviation of the entries of W; their mean is zero.
+            gain: how far Adam's first step moves an entry of W, in units of the learning rate. A
+                dense matrix has gain 1.
+        """
+        # An entry of W is a sum of P terms, each the product of d numbers of independent factors
+        # of mean zero and standard deviation s, times scale^p (p of the factors are scaled):
+        #     std = scale^p * sqrt(P) * s^d.
+        # With steps of +-lr on all numbers, Adam's first step moves it by a sum of d*P terms of
+        # size scale^p * lr * s^(d-1), in the mean square
+        #     gain * lr = lr * scale^p * sqrt(d*P) * s^(d-1).
+        # The quotient of the two gives s = sqrt(d) * std / gain, and then the first the scale.
+        d, p = self.degree, self._scale_power
+        factor_std = math.sqrt(d) * std / gain
+        self._set_scale((std / (math.sqrt(self.terms) * factor_std**d)) ** (1 / p))
+        factor_std = (std / (math.sqrt(self.terms) * self.scale.item() ** p)) ** (1 / d)
+        for factor, entries in self._factors():
+            factor.normal_()
+            # Each term gets its size exactly; at a low rank chance would make W too large or small.
+            factor.mul_(factor_std / factor.square().mean(entries, keepdim=True).sqrt())
+
+    def _set_scale(self, scale: float) -> None:
+        # Rounded to 8 bits, so that it is the same number in fp32, fp16 and bf16.
+        self.scale.fill_(torch.tensor(scale).bfloat16().item())
+
+    @torch.no_grad()
+    def _match_spread_(self, std: float) -> None:
+        """Multiply the factors so that W has the given spread, as measured on some of its rows.
+
+        For products of many factors: the few entries that a factor has, and the cut to n rows and
+        m columns, leave the spread of W to chance.
+        """
+        some = torch.arange(self.n) if self.n <= 4096 else torch.randint(self.n, (4096,))
+        rows = self._rows(some.to(self.scale.device))
+        for factor, _ in self._factors():
+            factor.mul_((std / rows.square().mean().sqrt()) ** (1 / self.degree))
+
+    def _gain(self) -> float:
+        """How far steps of +-1 on all numbers move an entry of W, in the mean square."""
+        # A step on one factor is multiplied by the others. Of two, this is the other's mean square.
+        squares = [factor.square().mean().item() for factor, _ in self._factors()]
+        return self.scale.item() * math.sqrt(self.terms * sum(squares))
+
+    def _set_gain_(self, gain: float) -> None:
+        """Choose `scale` for the wanted gain; the factors change with it and W stays."""
+        # All factors times t and scale^p divided by t^d leave W alone. A factor's step of +-lr then
+        # moves it t times less.
+        d, p, now, scale = self.degree, self._scale_power, self._gain(), self.scale.item()
+        if now == 0:  # W is zero, and so are its factors
+            return
+        self._set_scale(scale * (gain / now) ** (d / p))
+        for factor, _ in self._factors():
+            factor.mul_((scale / self.scale.item()) ** (p / d))

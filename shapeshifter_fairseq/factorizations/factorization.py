@@ -1,0 +1,267 @@
+"""What every family of factorizations has in common: a matrix W that is never stored whole."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ShapeshifterError
+from .cost import ROWS_A_TOKEN
+from .drawing import Drawn
+from .fitting import Fitted
+from .kept import KeptWeight
+
+
+class Builder(Protocol):
+    """What builds the W of several factorizations together (`together.Group`)."""
+
+    def weight_of(self, factors: Factorization) -> Tensor: ...  # shape: (n, m)
+
+
+class Factorization(Drawn, Fitted, nn.Module, ABC):
+    """A matrix W of n rows and m columns that is held as small factors.
+
+    A family is a subclass in a file of its own. This class adds what all of them need: factors
+    drawn for a wanted spread of W (`Drawn`), factors of a given matrix (`Fitted`), a row that is
+    always zero (an embedding's padding token), W reused at inference (`KeptWeight`), and the choice
+    between W and its factors.
+
+    A family has to say
+
+    - `_factors`: its factors, each with the dimensions that run over the entries of one term of W;
+    - `_materialize`: how they are multiplied out;
+    - `_rows`: how rows of W are found at a cost that does not depend on n;
+    - `max_rank` and `parameter_count`, in closed form;
+
+    and where the default is not true
+
+    - `degree` and `terms`: W is a sum of `terms` products of `degree` numbers (rank and 2);
+    - `scale_each`: `scale` multiplies every factor (only the first);
+    - `_project`: the factors of a given matrix (there is no way);
+    - `_by_factors` and `_by_factors_cost`: products with vectors without W (never);
+    - `for_linear`: whether a linear layer may hold the family by itself (it may);
+    - options: whole numbers, such as a count of blocks, that are keyword-only arguments of the
+      constructor, `max_rank` and `parameter_count`, each with a default.
+
+    Several layers may hold the same `Factorization`; that is how an output projection is tied to
+    an embedding.
+
+    Args:
+        n: rows of W (out_features of a linear layer, size of a vocabulary).
+        m: columns of W (in_features, embedding width).
+        rank: how many terms W is the sum of.
+        zero_row: index of a row that is zero and gets no gradient, or None.
+        options: the family's options, passed on by its constructor.
+
+    Raises:
+        ShapeshifterError: if the rank is below 1 or larger than the shape allows, or an option
+            does not fit the shape.
+    """
+
+    for_linear = True
+    # How many times longer `_by_factors` takes for a multiplication than one large product does.
+    by_factors_slowness = 1.0
+
+    def __init__(
+        self, n: int, m: int, rank: int, zero_row: int | None = None, **options: int
+    ) -> None:
+        super().__init__()
+        largest = self.max_rank(n, m, **options)
+        if not 1 <= rank <= largest:
+            raise ShapeshifterError(
+                f"rank {rank} does not fit a {n} x {m} matrix: choose 1 to {largest}"
+            )
+        self.n, self.m, self.rank, self.zero_row, self.chosen = n, m, rank, zero_row, options
+        # Holds nothing; its shape keeps a checkpoint of another size from loading where padding
+        # happens to give the factors equal shapes (a vocabulary of a few tokens more, say).
+        self.register_buffer("size", torch.empty(n, 0, m))
+        # W is a multiple of what the factors give; `initialize_` chooses it by the wanted gain.
+        self.register_buffer("scale", torch.ones(()))  # shape: ()
+        # Plain attributes: they are in no state dict.
+        self._kept = KeptWeight()
+        self._builder: Builder | None = None  # while a pass builds W together with others
+
+    # --- what a family defines -------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def max_rank(cls, n: int, m: int) -> int:
+        """The largest rank: beyond it the family represents no further n by m matrix."""
+
+    @classmethod
+    @abstractmethod
+    def parameter_count(cls, n: int, m: int, rank: int) -> int:
+        """How many numbers the factors of an n by m matrix hold, in closed form."""
+
+    @abstractmethod
+    def _factors(self) -> Iterable[tuple[nn.Parameter, tuple[int, ...]]]:
+        """The factors, each with the dimensions that run over the entries of one term of W."""
+
+    @abstractmethod
+    def _materialize(self, *factors: Tensor) -> Tensor:
+        """Multiply factors out, which have been multiplied by the scale.
+
+        Args:
+            factors: as `_factors` has them; of several matrices they come stacked, with leading
+                dimensions (*).
+
+        Returns:
+            W, or more rows and columns, which are cut off.  # shape: (*, n or more, m or more)
+        """
+
+    @abstractmethod
+    def _rows(self, index: Tensor) -> Tensor:
+        """The rows of W at `index`, at a cost that does not depend on n."""  # (T,) -> (T, m)
+
+    def _by_factors(self, x: Tensor) -> Tensor:
+        """x W^T factor by factor."""  # (T, m) -> (T, n)
+        raise NotImplementedError
+
+    def _by_factors_cost(self, vectors: int) -> float:
+        """How many multiplications `_by_factors` takes; by default W is always multiplied out."""
+        return math.inf
+
+    # --- W ---------------------------------------------------------------------------------
+
+    def weight(self) -> Tensor:
+        """W itself: differentiable, or the copy that is kept while the module does not train.
+
+        Returns:
+            Tensor, shape: (n, m)
+        """
+        if self._keeps_w:
+            return self._kept.of(self, self.materialize)
+        return self.materialize() if self._builder is None else self._builder.weight_of(self)
+
+    def materialize(self) -> Tensor:
+        """Build W from the factors.  # shape: (n, m)"""
+        return self.materialize_from(self.scale, [factor for factor, _ in self._factors()])
+
+    def materialize_from(self, scale: Tensor, factors: Sequence[Tensor]) -> Tensor:
+        """Build the W of given factors, or of several matrices like this one at once.
+
+        Args:
+            scale: shape: (*)
+            factors: as `_factors` has them, with leading dimensions (*).
+
+        Returns:
+            Tensor, shape: (*, n, m)
+        """
+        weight = self._materialize(*self._scaled(scale, factors))[..., : self.n, : self.m]
+        if self.zero_row is not None:
+            weight[..., self.zero_row, :] = 0
+        return weight
+
+    def _scaled(self, scale: Tensor, factors: Sequence[Tensor]) -> list[Tensor]:
+        scaled = len(factors) if self.scale_each else 1
+
+        def times_scale(factor: Tensor) -> Tensor:
+            return factor * scale.view(scale.shape + (1,) * (factor.dim() - scale.dim()))
+
+        return [*map(times_scale, factors[:scaled]), *factors[scaled:]]
+
+    def _padded(self) -> Tensor:
+        """W with the rows and columns that are cut off.  # shape: (n or more, m or more)"""
+        return self._materialize(*self._scaled(self.scale, [f for f, _ in self._factors()]))
+
+    def alike(self) -> Hashable:
+        """Factorizations for which this is equal can be built together, from stacked factors."""
+        options = tuple(self.chosen.values())
+        return type(self), self.n, self.m, self.rank, self.zero_row, options
+
+    @property
+    def _keeps_w(self) -> bool:
+        return not (self.training or torch.is_grad_enabled())
+
+    # --- what layers use -------------------------------------------------------------------
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows of W, in the precision of its factors; a large table is not built for a few rows.
+
+        Args:
+            index: integer tensor of any shape (*).
+
+        Returns:
+            Tensor, shape: (*, m)
+
+        Raises:
+            IndexError: if an index is below 0 or not below n; on a GPU, as `nn.Embedding` does,
+                torch stops with an assertion instead.
+        """
+        whole = self._keeps_w or self._builder is not None
+        if whole or self.n <= ROWS_A_TOKEN * index.numel():
+            return F.embedding(index, self.weight()).to(self.scale.dtype)
+        index, shape = index.flatten(), index.shape
+        # Adds zeros that are looked up in one that stands for n: torch checks the indices as those
+        # of any table, and on a GPU nothing waits for the answer. The factors would not notice: an
+        # index beyond n meets padding there, or is taken for another.
+        index = index + index.new_zeros(()).expand(self.n).index_select(0, index)
+        rows = self._rows(index)
+        if self.zero_row is not None:
+            rows = rows.masked_fill((index == self.zero_row).unsqueeze(1), 0)
+        return rows.view(*shape, self.m)
+
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x W^T + bias, with W or factor by factor, whichever takes fewer multiplications.
+
+        Args:
+            x: vectors.  # shape: (T, m)
+            bias: shape: (n,)
+
+        Returns:
+            Tensor, shape: (T, n)
+        """
+        if self.is_cheaper_by_factors(len(x)):
+            y = self._by_factors(x)
+            if self.zero_row is not None:
+                y[:, self.zero_row] = 0
+            return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
+        if self._keeps_w or self._builder is not None:
+            return F.linear(x, self.weight(), bias)
+        return self._linear_with_w(x, bias)
+
+    def is_cheaper_by_factors(self, vectors: int) -> bool:
+        """Whether a product with so many vectors is faster without W."""
+        with_w = self.n * self.m * (vectors + (0 if self._keeps_w else self.rank))
+        return self._by_factors_cost(vectors) * self.by_factors_slowness < with_w
+
+    def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x W^T + bias with a W for this product alone; a family may do better than this."""
+        return F.linear(x, self.materialize(), bias)
+
+    # --- when the kept copy of W goes -------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Factorization:
+        if mode:
+            self._kept.forget()
+        return super().train(mode)
+
+    def _apply(self, fn, recurse: bool = True) -> Factorization:  # .to(), .half(), .cuda(), ...
+        self._kept.forget()
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        self._kept.forget()
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict:  # copies and pickles carry the factors alone
+        return {**self.__dict__, "_kept": KeptWeight(), "_builder": None}
+
+    def extra_repr(self) -> str:
+        options = "".join(f", {name}={value}" for name, value in self.chosen.items())
+        return f"{self.n}, {self.m}, rank={self.rank}{options}"
+
+    # --- options -----------------------------------------------------------------------------
+
+    @classmethod
+    def options(cls) -> dict[str, int]:
+        """The names of the family's options, with their defaults."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

@@ -1,0 +1,43 @@
+"""W at inference: it is built once and kept until something changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class KeptWeight:
+    """The W of one module, with the tensors that it was built from."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._source: tuple[Any, ...] | None = None
+        self._tensors: list[Tensor] = []
+        self._weight: Tensor | None = None
+
+    def of(self, module: nn.Module, build: Callable[[], Tensor]) -> Tensor:
+        """The kept W, or a new one by `build` if a parameter or autocast has changed since.
+
+        What replaces parameters without a trace (`load_state_dict`, `.to()`) has to call `forget`.
+        """
+        # A change in place counts a tensor's version up (an optimizer's step in eval mode, say);
+        # `functional_call` puts other tensors in.
+        parameters = list(module._parameters.values())
+        versions = [(id(parameter), parameter._version) for parameter in parameters]
+        source = autocast_dtype(module._buffers["scale"].device.type), versions
+        if self._weight is None or self._source != source:
+            # With the tensors themselves, so that no others get their ids.
+            self._source, self._tensors, self._weight = source, parameters, build()
+        return self._weight
+
+
+def autocast_dtype(device: str) -> torch.dtype | None:
+    """The precision that autocast gives to products, if it is on. (Not every device has it: meta
+    has not.)"""
+    autocasts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocasts else None

@@ -1,0 +1,165 @@
+"""All W of one shape in a few products: what a forward pass needs is built together.
+
+One by one, W costs a dozen kernels a matrix, and a GPU waits for their launches. Here the factors
+of all matrices of one family, shape and rank are stacked and multiplied out at once, when the first
+of them is asked for::
+
+    build_together(model)      # once; from then on in every forward pass with gradients
+    loss = model(x).sum()
+
+Every use in the pass takes that W: layers, lookups, a tied output, and attention that reads
+`q_proj.weight` and never calls the layer. The gradients are those of matrices built one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .factorizations import Factorization
+from .factorizations.cost import block_of, table_of
+from .factorizations.kept import autocast_dtype
+
+
+def build_together(model: nn.Module) -> nn.Module:
+    """Let each forward pass of a model with gradients build its matrices together.
+
+    It does not matter whether matrices become factors, or layers again, before or after.
+
+    Returns:
+        The same model.
+    """
+    if _open not in model._forward_pre_hooks.values():
+        model.register_forward_pre_hook(_open)
+        model.register_forward_hook(_close, always_call=True)
+    return model
+
+
+@contextmanager
+def built_together(model: nn.Module) -> Iterator[None]:
+    """Inside, the matrices of a model are built together: for one forward pass.
+
+    As `build_together`, for a pass that is not a call of the model itself.
+    """
+    factors = _begin(model)
+    try:
+        yield
+    finally:
+        _end(factors)
+
+
+def _open(model: nn.Module, inputs: Any) -> None:
+    if torch.is_grad_enabled():
+        model._built_together = _begin(model)
+
+
+def _close(model: nn.Module, inputs: Any, output: Any) -> None:
+    if hasattr(model, "_built_together"):
+        _end(model._built_together)
+        del model._built_together
+
+
+def _begin(model: nn.Module) -> list[Factorization]:
+    alike: dict[Any, list[Factorization]] = {}
+    for module in model.modules():
+        # What an outer pass builds stays with it.
+        if isinstance(module, Factorization) and module._builder is None and module.training:
+            if module.n * module.m <= table_of(module.scale.device):
+                alike.setdefault(_key(module), []).append(module)
+    for group in alike.values():
+        for part in _parts(group):
+            builder = Group(part)
+            for factors in part:
+                factors._builder = builder
+    return [factors for group in alike.values() for factors in group]
+
+
+def _end(built: Iterable[Factorization]) -> None:
+    for factors in built:
+        factors._builder = None
+
+
+def _key(factors: Factorization) -> tuple:
+    parameters = factors._parameters.values()
+    return factors.alike(), *((p.dtype, p.device, p.requires_grad) for p in parameters)
+
+
+def _parts(group: list[Factorization]) -> Iterator[list[Factorization]]:
+    """Neighbours, so few that their W have at most a block of numbers.
+
+    All W of a part have their gradients before the first of its factors has: the smaller a part,
+    the less memory, and the more kernels.
+    """
+    first = group[0]
+    size = max(1, block_of(first.scale.device) // (first.n * first.m))
+    for begin in range(0, len(group), size):
+        yield group[begin : begin + size]
+
+
+class Group:
+    """Factorizations that are alike, whose W are built together in one forward pass."""
+
+    def __init__(self, members: list[Factorization]) -> None:
+        self.place = {factors: place for place, factors in enumerate(members)}
+        self.hooks = _saved_tensor_hooks()
+        # By the precision of autocast, which may change within a pass.
+        self.built: dict[torch.dtype | None, tuple[tuple[Tensor, ...], set[int]]] = {}
+
+    def weight_of(self, factors: Factorization) -> Tensor:
+        """The W of a member; with the first one that is asked for all are built."""
+        if not torch.is_grad_enabled() or _saved_tensor_hooks() != self.hooks:
+            # A part of the pass that is computed again in the backward pass (activation
+            # checkpointing) builds what it needs by itself, then as now.
+            return factors.materialize()
+        precision = autocast_dtype(factors.scale.device.type)
+        if precision not in self.built:
+            used: set[int] = set()
+            self.built[precision] = _build(list(self.place), used), used
+        weights, used = self.built[precision]
+        used.add(self.place[factors])
+        return weights[self.place[factors]]
+
+
+def _build(members: list[Factorization], used: set[int]) -> tuple[Tensor, ...]:
+    first = members[0]
+    if len(members) == 1:
+        return (first.materialize(),)
+    factors = zip(*([factor for factor, _ in member._factors()] for member in members))
+    if torch.compiler.is_compiling():  # it cannot follow `used`: there are zeros then
+        stacked = [torch.stack(same) for same in factors]
+    else:
+        stacked = [_Stack.apply(used, *same) for same in factors]
+    scale = torch.stack([member.scale for member in members])
+    return first.materialize_from(scale, stacked).unbind()
+
+
+class _Stack(torch.autograd.Function):
+    """`torch.stack`; members whose W nobody asked for get no gradient, in place of zeros.
+
+    So an optimizer leaves a layer alone that LayerDrop skipped, as it does with a dense one.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(used: set[int], *tensors: Tensor) -> Tensor:
+        return torch.stack(tensors)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.used = inputs[0]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return None, *(g if k in ctx.used else None for k, g in enumerate(gradient.unbind()))
+
+
+def _saved_tensor_hooks() -> Any:
+    """What autograd does with the tensors that it saves, or None; checkpointing changes it."""
+    if torch.compiler.is_compiling():
+        return None
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)
