@@ -1,6 +1,7 @@
 """What is cheaper: W or its factors, a table whole or row by row, and how much is built at once.
 
-All figures are counts of numbers or of multiplications, measured as docs/performance.md says.
+All figures are counts of numbers or of multiplications; docs/performance.md says how the
+processor's were measured, and what is not measured of a GPU's.
 """
 
 from __future__ import annotations
@@ -8,19 +9,27 @@ from __future__ import annotations
 import torch
 
 # Most numbers of W, or of a lookup's slices, that training multiplies out at once: on a processor
-# as many as its cache holds, elsewhere so many that the parts are few.
+# as many as its cache holds, on a GPU so many that the parts are few.
 BLOCK, GPU_BLOCK = 2**21, 2**23
 # Most numbers of a table that a forward pass builds whole to look rows up in it.
 TABLE, GPU_TABLE = 2**21, 2**25
 # Row by row, a token costs as much as this many rows of a table that is built whole.
 ROWS_A_TOKEN = 2
+# How many times longer several small products take for a multiplication than a large one does. A
+# processor's figure is the family's; a GPU multiplies so fast that it waits for memory instead.
+GPU_SLOWNESS = 8.0
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Whether launching a kernel costs more than a small one does."""
+    return device.type != "cpu"
 
 
 def block_of(device: torch.device) -> int:
     """`BLOCK` of a device."""
-    return BLOCK if device.type == "cpu" else GPU_BLOCK
+    return GPU_BLOCK if is_gpu(device) else BLOCK
 
 
 def table_of(device: torch.device) -> int:
     """`TABLE` of a device."""
-    return TABLE if device.type == "cpu" else GPU_TABLE
+    return GPU_TABLE if is_gpu(device) else TABLE

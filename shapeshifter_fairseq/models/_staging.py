@@ -133,6 +133,7 @@ class Staging:
         plan = stage.remaining(self.model)
         done = project(self.model, plan, **self.stages.gains)
         self._share(plan.rules)
+        self.model.choose_attention_()
         number = self.stages.stages.index(stage) + 1
         matrices = f"{len(done)} matrices" if len(done) > 1 else "1 matrix"
         logger.info(

@@ -6,11 +6,13 @@ from argparse import ArgumentParser, Namespace
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerModel, base_architecture, transformer_iwslt_de_en
+from fairseq.modules import MultiheadAttention
 from fairseq.tasks import FairseqTask
+from torch import nn
 
 from ..errors import ShapeshifterError
 from ..factorize import factorize, fold
-from ..layers import EMBED_GAIN, LAYER_GAIN
+from ..layers import EMBED_GAIN, LAYER_GAIN, FactorizedLinear
 from ..options import TRANSFORMER_RANKS, add_layer_options, add_stage_options, gains_of, plan_of
 from ..plan import Family
 from ..stages import Stages
@@ -30,6 +32,9 @@ _UNSUPPORTED = {
     "ffn_blocks_to_remove": "pruning cuts rows out of a stored dense weight",
     "base_layers": "BASE layers are sharded over workers after the model is built",
 }
+
+
+MANY = 2**20  # vectors, of which building W costs nothing beside multiplying with it
 
 
 @register_model("shapeshifter_transformer")
@@ -54,7 +59,9 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         model = build_together(super().build_model(args, task))
         plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
         if args.stage_updates is None:
-            return factorize(model, plan, **gains)
+            factorize(model, plan, **gains)
+            model.choose_attention_()
+            return model
         model.stages = Stages.of(model, plan, gains, args.stage_updates, args.stage_order)
         stage_in_trainer()
         return model
@@ -63,12 +70,35 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         """As fairseq's; a model with stages first factorizes what the checkpoint has in factors."""
         if self.stages is not None:
             self.stages.take_shape_of(state_dict, self)
+            self.choose_attention_()
         return super().load_state_dict(state_dict, strict, model_cfg, args)
+
+    def choose_attention_(self) -> None:
+        """Let attention call its projections where they are cheaper factor by factor.
+
+        Otherwise fairseq hands their weights to torch's own attention, which needs them whole. Call
+        it when layers or the device have changed.
+        """
+        for module in self.modules():
+            if isinstance(module, MultiheadAttention):
+                layers = (module.q_proj, module.k_proj, module.v_proj, module.out_proj)
+                # fairseq's switch between the two ways, made for pruned heads.
+                module.skip_embed_dim_check = all(map(_is_cheaper_by_factors, layers))
+
+    def _apply(self, fn, recurse: bool = True) -> ShapeshifterTransformerModel:  # .cuda(), ...
+        super()._apply(fn, recurse)
+        self.choose_attention_()
+        return self
 
     def make_generation_fast_(self, **kwargs) -> None:
         """As fairseq's, after which no model trains: so the layers become ordinary ones here."""
         fold(self)
+        self.choose_attention_()
         super().make_generation_fast_(**kwargs)
+
+
+def _is_cheaper_by_factors(layer: nn.Module) -> bool:
+    return isinstance(layer, FactorizedLinear) and layer.factors.is_cheaper_by_factors(MANY)
 
 
 def refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:

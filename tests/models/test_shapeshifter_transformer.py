@@ -4,10 +4,11 @@ from argparse import Namespace
 
 import pytest
 import torch
+from fairseq.modules import MultiheadAttention
 from torch import nn
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
-from shapeshifter_fairseq.factorizations import FAMILIES, base, kronecker
+from shapeshifter_fairseq.factorizations import FAMILIES, cost, factorization, kronecker
 from shapeshifter_fairseq.models.counting import build_models, count
 from shapeshifter_fairseq.models.shapeshifter_transformer import refuse_what_cannot_work
 
@@ -186,26 +187,73 @@ def test_a_shared_table_has_the_gradients_of_separate_uses(ties, monkeypatch):
     tokens = torch.randint(4, 300, (3, 7))
     factors = model.decoder.embed_tokens.factors
     built = []
-    monkeypatch.setattr(
-        factors, "_materialize", lambda: built.append(1) or type(factors)._materialize(factors)
-    )
+    build = factors._materialize
+    monkeypatch.setattr(factors, "_materialize", lambda *sides: built.append(1) or build(*sides))
 
     def gradients():
         logits, _ = model(tokens, torch.full((3,), 7), tokens)
-        assert factors._shared is None
+        assert factors._builder is None
         return torch.autograd.grad(logits.square().mean(), list(model.parameters()))
 
     shared = gradients()
     assert len(built) == 1
-    monkeypatch.setattr(base, "BLOCK", 0)  # no table is small
+    monkeypatch.setattr(cost, "TABLE", 0)  # no table is small
     torch.testing.assert_close(gradients(), shared)
     assert len(built) == 2  # again for the output, for no lookup
+
+
+LONG = torch.full((3,), 7)
+
+
+def one_block_each(*options: str) -> nn.Module:
+    torch.manual_seed(1)
+    small = "--encoder-layers 1 --decoder-layers 1 --dropout 0 --attention-dropout 0".split()
+    arch = "shapeshifter_transformer_tiny"
+    return build_models(arch, 300, 300, True, [*small, *options])[1]
+
+
+def test_attention_of_a_cheap_family_multiplies_no_weight_out(monkeypatch):
+    model = one_block_each("--factorization", "monarch", "--layer-rank", "4", "--embed-rank", "8")
+    tokens = torch.randint(4, 300, (3, 7))
+    tokens[0, 4:] = model.encoder.padding_idx
+    attention = [module for module in model.modules() if isinstance(module, MultiheadAttention)]
+    assert [each.skip_embed_dim_check for each in attention] == [True] * 3
+
+    def outputs_and_gradients():
+        logits, _ = model(tokens, LONG, tokens)
+        return [logits, *torch.autograd.grad(logits.square().mean(), list(model.parameters()))]
+
+    with monkeypatch.context() as patch:
+        for layer in (*model.encoder.layers.modules(), *model.decoder.layers.modules()):
+            if isinstance(layer, FactorizedLinear):
+                patch.setattr(layer.factors, "materialize_from", None)
+        found = outputs_and_gradients()
+    for each in attention:
+        each.skip_embed_dim_check = False
+    torch.testing.assert_close(found, outputs_and_gradients(), rtol=1e-3, atol=1e-5)
+
+
+def test_attention_is_torchs_own_where_that_is_cheaper(monkeypatch):
+    def ways(model: nn.Module) -> set[bool]:
+        layers = [module for module in model.modules() if isinstance(module, MultiheadAttention)]
+        return {layer.skip_embed_dim_check for layer in layers}
+
+    assert ways(one_block_each()) == {False}
+    monarch = one_block_each("--factorization", "monarch", "--layer-rank", "4", "--embed-rank", "8")
+    assert ways(monarch) == {True}
+    with monkeypatch.context() as patch:
+        patch.setattr(factorization, "is_gpu", lambda device: True)
+        assert ways(monarch.float()) == {False}  # as .cuda() would find it
+    assert ways(monarch.float()) == {True}
+    monarch.make_generation_fast_()
+    assert ways(monarch) == {False}
 
 
 @pytest.mark.parametrize("small", [True, False])
 def test_checkpointed_activations_have_the_same_gradients(small, monkeypatch):
     if not small:  # W built again for the backward pass, a block at a time
-        monkeypatch.setattr(base, "BLOCK", 8192)
+        monkeypatch.setattr(cost, "BLOCK", 8192)
+        monkeypatch.setattr(cost, "TABLE", 8192)
         monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 0)
     options = "--encoder-layers 1 --decoder-layers 1 --dropout 0 --share-all-embeddings".split()
     tokens = torch.randint(4, 300, (3, 7))
