@@ -34,6 +34,7 @@ from .factorize import factorize as factorize_matrices
 from .factorize import fold
 from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
 from .plan import Plan
+from .together import build_together
 
 METHOD = "shapeshifter"
 
@@ -103,6 +104,7 @@ class FactorQuantizer(HfQuantizer):
 
     def replace_matrices(self, model: PreTrainedModel, **options: Any) -> None:
         factorize_matrices(model, Plan.parse(self.quantization_config.plan), **options)
+        build_together(model)
         # Layers that share factors share a module; of the declared ties, which are of parameters,
         # those that are left are declared: biases, and matrices that stay dense.
         for module in model.modules():

@@ -28,6 +28,7 @@ from transformers import (
 from transformers.utils import logging
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError, hf
+from shapeshifter_fairseq.factorizations import Factorization
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 logging.set_verbosity_error()
@@ -337,3 +338,34 @@ def test_the_tables_are_those_in_the_docs(tables):
     text = (DOCS / "huggingface.md").read_text(encoding="utf-8")
     assert tables.t5_table() in text
     assert tables.gupta_table() in text
+
+
+@pytest.mark.parametrize("make", [t5, bert])
+@pytest.mark.parametrize("checkpointing", [None, {"use_reentrant": True}, {"use_reentrant": False}])
+def test_a_step_builds_its_matrices_together(make, checkpointing, monkeypatch, tmp_path):
+    """The gradients are those of matrices that are built one by one, checkpointed or not."""
+    hf.factorize(make(), PLANS[make]).save_pretrained(tmp_path)
+    model = type(make()).from_pretrained(tmp_path).train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "dropout_rate", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    plain = copy.deepcopy(model)
+    plain._forward_pre_hooks.clear()
+    if checkpointing is not None:
+        model.gradient_checkpointing_enable(checkpointing)
+    builds = []
+    build = Factorization.materialize_from
+    monkeypatch.setattr(
+        Factorization,
+        "materialize_from",
+        lambda self, scale, factors: builds.append(scale.numel()) or build(self, scale, factors),
+    )
+    model(input_ids=TOKENS, labels=TOKENS).loss.backward()
+    if checkpointing is None:
+        assert max(builds) >= 8
+    plain(input_ids=TOKENS, labels=TOKENS).loss.backward()
+    for (name, found), expected in zip(model.named_parameters(), plain.parameters()):
+        torch.testing.assert_close(found.grad, expected.grad, msg=name, rtol=1e-4, atol=1e-6)
