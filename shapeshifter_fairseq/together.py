@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .factorizations import Factorization
-from .factorizations.cost import block_of, table_of
+from .factorizations.cost import part_of, table_of
 from .factorizations.kept import autocast_dtype
 
 
@@ -89,13 +89,13 @@ def _key(factors: Factorization) -> tuple:
 
 
 def _parts(group: list[Factorization]) -> Iterator[list[Factorization]]:
-    """Neighbours, so few that their W have at most a block of numbers.
+    """Neighbours, so few that their W have at most `PART` numbers.
 
     All W of a part have their gradients before the first of its factors has: the smaller a part,
     the less memory, and the more kernels.
     """
     first = group[0]
-    size = max(1, block_of(first.scale.device) // (first.n * first.m))
+    size = max(1, part_of(first.scale.device) // (first.n * first.m))
     for begin in range(0, len(group), size):
         yield group[begin : begin + size]
 

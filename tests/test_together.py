@@ -109,7 +109,7 @@ def test_gradients_are_those_of_one_by_one(family):
 def test_a_small_bound_makes_more_products_and_the_same_gradients(builds, monkeypatch):
     expected = gradients(make())
     builds.clear()
-    monkeypatch.setattr(cost, "BLOCK", 2 * 32 * 32)
+    monkeypatch.setattr(cost, "PART", 2 * 32 * 32)
     assert_same(gradients(make()), expected)
     assert sorted(builds) == [1, 1, 1, 1, 1, 1, 1, 1, 2]
 

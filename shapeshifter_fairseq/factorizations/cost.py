@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import torch
 
-# Most numbers of W, or of a lookup's slices, that training multiplies out at once: on a processor
-# as many as its cache holds, on a GPU so many that the parts are few.
-BLOCK, GPU_BLOCK = 2**21, 2**23
+# Most numbers of a large W, or of a lookup's slices, that training multiplies out at once: on a
+# processor as many as its cache holds, on a GPU so many that the blocks are few.
+BLOCK, GPU_BLOCK = 2**21, 2**24
+# Most numbers of the W that are built together: few on a processor, where a launch costs nothing,
+# and on a GPU so many that the parts are few. Their gradients are in memory at the same time.
+PART, GPU_PART = 2**18, 2**23
 # Most numbers of a table that a forward pass builds whole to look rows up in it.
 TABLE, GPU_TABLE = 2**21, 2**25
 # Row by row, a token costs as much as this many rows of a table that is built whole.
@@ -28,6 +31,11 @@ def is_gpu(device: torch.device) -> bool:
 def block_of(device: torch.device) -> int:
     """`BLOCK` of a device."""
     return GPU_BLOCK if is_gpu(device) else BLOCK
+
+
+def part_of(device: torch.device) -> int:
+    """`PART` of a device."""
+    return GPU_PART if is_gpu(device) else PART
 
 
 def table_of(device: torch.device) -> int:
