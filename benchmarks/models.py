@@ -11,7 +11,7 @@ from fairseq.data import Dictionary
 from torch import nn
 
 import shapeshifter_fairseq  # noqa: F401  (registers the architectures)
-from shapeshifter_fairseq.models.counting import build_models
+from shapeshifter_fairseq.fairseq_side.counting import build_models
 
 LENGTH = 25  # tokens of a sentence
 

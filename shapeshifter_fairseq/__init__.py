@@ -14,7 +14,7 @@ import logging
 from importlib.util import find_spec
 
 from .errors import ShapeshifterError
-from .factorize import factorize, fold
+from .factorizing import factorize, fold
 from .layers import FactorizedEmbedding, FactorizedLinear
 from .plan import Plan
 

@@ -13,7 +13,7 @@ import torch
 
 from shapeshifter_fairseq import ShapeshifterError, factorizations
 from shapeshifter_fairseq.factorizations import FAMILIES
-from shapeshifter_fairseq.models.counting import build_models, count
+from shapeshifter_fairseq.fairseq_side.counting import build_models, count
 
 # The hook of the conformance tests' folder, whose tests run here too.
 from tests.factorizations.conftest import pytest_generate_tests  # noqa: F401

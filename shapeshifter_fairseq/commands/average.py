@@ -32,7 +32,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..averaging import average
+    from ..fairseq_side.averaging import average
 
     checkpoints = checkpoints_of(args)
     average(checkpoints, args.out, force=args.force)

@@ -37,13 +37,13 @@ def add_to(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq lets all loggers speak
-    from .. import compare
+    from ..runs import plot, read_runs, table
 
-    runs = compare.read_runs(args.runs)
-    text = compare.table(runs)
+    runs = read_runs(args.runs)
+    text = table(runs)
     print(text)
     if args.out:
-        plots = compare.plot(runs, args.out)
+        plots = plot(runs, args.out)
         images = "\n\n".join(f"![]({path.name})" for path in plots)
         (args.out / "compare.md").write_text(f"{text}\n\n{images}\n", encoding="utf-8")
         print(f"\nwritten: {', '.join(map(str, [args.out / 'compare.md', *plots]))}")

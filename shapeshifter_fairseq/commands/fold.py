@@ -43,10 +43,10 @@ def add_to(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..models.conversion import fold
+    from ..fairseq_side.conversion import fold_checkpoints
 
     checkpoints = checkpoints_of(args)
-    fold(checkpoints, args.out, average=args.average, force=args.force)
+    fold_checkpoints(checkpoints, args.out, average=args.average, force=args.force)
     mean = f"the mean of the {args.average} of " if len(checkpoints) > 1 else ""
     names = ", ".join(path.name for path in checkpoints)
     print(f"{args.out}: {mean}{names}, as fairseq's --arch transformer")

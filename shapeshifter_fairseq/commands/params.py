@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         raise ShapeshifterError(
             "give --vocab N for a joined dictionary, or --source-vocab N and --target-vocab N"
         )
-    from ..models.counting import count  # fairseq takes seconds to import
+    from ..fairseq_side.counting import count  # fairseq takes seconds to import
 
     counts = count(args.arch, source, target, args.vocab is not None, args.fairseq_options)
     if args.json:

@@ -7,7 +7,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from ..options import add_layer_options, add_table_options
+from ..fairseq_side.options import add_layer_options, add_table_options
 from . import Commands, add_command
 
 EPILOG = """\
@@ -43,10 +43,10 @@ def add_to(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm  # comes with fairseq
 
-    from ..models.conversion import project
+    from ..fairseq_side.conversion import project_checkpoint
 
     bar = partial(tqdm, desc="project", unit=" matrices", disable=None, leave=False)
-    done = project(args.dense, args.out, args, force=args.force, progress=bar)
+    done = project_checkpoint(args.dense, args.out, args, force=args.force, progress=bar)
     print("   error   parameters before and after  matrix")
     for matrix in done.matrices:
         names = " = ".join(matrix.names)

@@ -1,4 +1,4 @@
-"""`shapeshifter compare`: runs of one benchmark side by side, as a table and as plots.
+"""The runs of a benchmark side by side, as a table and as plots, for `shapeshifter compare`.
 
 Reads the result.json that the recipes write. Runs of one name are one row, mean and standard
 deviation over their seeds; so they have the same parameters and updates.

@@ -16,8 +16,8 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
 
 from shapeshifter_fairseq import cli
-from shapeshifter_fairseq.models.counting import task_with
-from tests.test_averaging import broken
+from shapeshifter_fairseq.fairseq_side.counting import task_with
+from tests.fairseq_side.test_averaging import broken
 
 SMALL = (
     "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 "

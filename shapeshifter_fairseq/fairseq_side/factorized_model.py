@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
-from ..options import add_table_options
+from .options import add_table_options
 
 # The modules that hold a row for every type of a dictionary.
 TABLES = ("embed_tokens", "output_projection", "fc_out")

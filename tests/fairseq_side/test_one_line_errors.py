@@ -6,7 +6,7 @@ import pytest
 import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 
-from shapeshifter_fairseq.models._errors import one_line
+from shapeshifter_fairseq.fairseq_side.one_line_errors import one_line
 
 
 @pytest.mark.parametrize(

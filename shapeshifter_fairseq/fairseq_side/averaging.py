@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ShapeshifterError
 from .checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
-from .errors import ShapeshifterError
 
 # Of the last checkpoint everything is kept but what only going on with training needs.
 _FOR_TRAINING = ("last_optimizer_state",)

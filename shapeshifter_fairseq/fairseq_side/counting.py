@@ -11,7 +11,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import nn
 
 from ..errors import ShapeshifterError
-from ._factorized import TABLES, FactorizedModel
+from .factorized_model import TABLES, FactorizedModel
 
 
 def count(

@@ -5,22 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 
-from .errors import ShapeshifterError
-
-# What an array of 64-bit integers is pickled as: a function that makes an empty array, the types of
-# the array and of its entries.
-_COUNTS = numpy.zeros(1, numpy.int64)
-_NUMPY = [_COUNTS.__reduce__()[0], numpy.ndarray, numpy.dtype, type(_COUNTS.dtype)]
-# What a file of fairseq's holds beyond the types that torch loads by itself: its configuration, a
-# bag of values that runs no code, and the counts that --eval-bleu adds.
-TYPES = [Namespace, *_NUMPY]
+from ..errors import ShapeshifterError
+from .safe_types import IN_FILES
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -34,7 +25,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         # Mapped, where the format allows it (that of torch before 1.6 does not): of the optimizer's
         # state, two thirds of the file, nothing is read.
         mapped = zipfile.is_zipfile(path)
-        torch.serialization.add_safe_globals(TYPES)
+        torch.serialization.add_safe_globals(IN_FILES)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise ShapeshifterError(f"there is no checkpoint {path}") from error
