@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.fairseq_side.counting import count
 

@@ -21,7 +21,7 @@ def add_command(
     description: str,
     epilog: str = "",
 ) -> argparse.ArgumentParser:
-    """Add a command; it calls `run` with its options."""
+    """List a command; it calls `run` with its options."""
     parser = commands.add_parser(
         name,
         help=help,

@@ -20,16 +20,19 @@ use it, and it loads weights-only.
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = add_command(
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
         commands,
-        "fold",
+        name,
         run,
         help="turn a factorized model into an ordinary dense checkpoint of fairseq's",
         description="Multiply the factors of a trained model out: an ordinary dense checkpoint of "
         "fairseq's. Several checkpoints of one run are averaged.",
         epilog=EPILOG,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoints(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
     parser.add_argument(
@@ -43,6 +46,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from .. import models  # noqa: F401  (registers the architectures)
     from ..fairseq_side.conversion import fold_checkpoints
 
     checkpoints = checkpoints_of(args)

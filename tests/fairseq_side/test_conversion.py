@@ -15,6 +15,7 @@ from fairseq import options
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import cli
 from shapeshifter_fairseq.fairseq_side.counting import task_with
 from tests.fairseq_side.test_averaging import broken

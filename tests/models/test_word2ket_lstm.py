@@ -5,6 +5,7 @@ import torch
 from fairseq.models.lstm import LSTMModel
 from torch import nn
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import FactorizedEmbedding, ShapeshifterError, fold
 from shapeshifter_fairseq.factorizations import Word2Ket, Word2KetXS
 from shapeshifter_fairseq.fairseq_side.counting import build_models, count
