@@ -18,7 +18,7 @@ from ..errors import ShapeshifterError
 from ..factorizing import Matrix, factorize, fold, matrices
 from ..projection import Projected, how_near, relative_error
 from .averaging import mean_of
-from .checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
+from .checkpoints import of_file, read_checkpoint, refuse_to_replace, write_checkpoint
 from .counting import task_with
 from .factorized_model import FactorizedModel
 from .options import FACTOR_OPTIONS, TRANSFORMER_RANKS, gains_of, plan_of
@@ -208,9 +208,7 @@ def _model(path: Path, state: dict[str, Any], settings: Namespace, task: Namespa
     """The model in a checkpoint, in single precision."""
     model = ARCH_MODEL_REGISTRY[settings.arch].build_model(settings, task)
     try:
-        model.load_state_dict(state["model"])
-    except ShapeshifterError as error:
-        raise ShapeshifterError(f"{path}: {error}") from error
+        model.load_state_dict(of_file(path, state["model"]))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ShapeshifterError(f"{path}: its weights do not fit its settings: {reason}") from error
