@@ -95,8 +95,8 @@ def table(runs: Runs) -> str:
     """The runs as a table in Markdown; the first one's parameters are the 100%."""
     whole = next(iter(runs.values()))[0]["parameters"]
     scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
-    # Older results do not hold it, nor those of trainings that were too short to log it.
-    training = all(run.get("last_training_nll") for run in _all(runs))
+    # A training may have been too short to log it.
+    training = all(run["last_training_nll"] is not None for run in _all(runs))
     rows = [
         [
             name,

@@ -25,6 +25,7 @@ def write(folder: Path, model: str, parameters: int, seed: int = 1, bleu: float 
         "split": "test",
         "scores": {"BLEU": {"value": bleu}, "tokenised BLEU": {"value": bleu + 1}},
         "validation": curve,
+        "last_training_nll": None,
         "seconds": {"training": 120.0, "translation": 1.0},
         **more,
     }

@@ -35,13 +35,6 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoints(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
-    parser.add_argument(
-        "--average",
-        choices=("factors", "weights"),
-        default="factors",
-        help="of several checkpoints, average the factors, or the weights that they make "
-        "(default: factors)",
-    )
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
@@ -50,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     from ..fairseq_side.conversion import fold_checkpoints
 
     checkpoints = checkpoints_of(args)
-    fold_checkpoints(checkpoints, args.out, average=args.average, force=args.force)
-    mean = f"the mean of the {args.average} of " if len(checkpoints) > 1 else ""
+    fold_checkpoints(checkpoints, args.out, force=args.force)
+    mean = "the mean of " if len(checkpoints) > 1 else ""
     names = ", ".join(path.name for path in checkpoints)
     print(f"{args.out}: {mean}{names}, as fairseq's --arch transformer")

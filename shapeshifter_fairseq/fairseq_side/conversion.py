@@ -100,15 +100,12 @@ def project_checkpoint(
     return Projection(projected, before, after, _options_of(settings))
 
 
-def fold_checkpoints(
-    checkpoints: Sequence[Path], out: Path, *, average: str = "factors", force: bool = False
-) -> None:
+def fold_checkpoints(checkpoints: Sequence[Path], out: Path, *, force: bool = False) -> None:
     """Write an ordinary checkpoint of fairseq's `--arch transformer`, for which nothing of ours is
     needed: it loads weights-only, without an allow-list.
 
     Args:
-        checkpoints: of one factorized model; of several the mean is folded.
-        average: whether the mean is taken of the "factors" or of the "weights" that they make.
+        checkpoints: of one factorized model; of several the mean of the factors is folded.
         force: replace `out`, once the new file is whole.
 
     Raises:
@@ -116,13 +113,8 @@ def fold_checkpoints(
             `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
-    if average == "weights":
-        state = mean_of(checkpoints, lambda path: _folded(path, read_checkpoint(path)))
-    else:
-        averaged = len(checkpoints) > 1
-        state = mean_of(checkpoints) if averaged else read_checkpoint(*checkpoints)
-        state = _folded(checkpoints[-1], state)
-    write_checkpoint(state, out)
+    state = mean_of(checkpoints) if len(checkpoints) > 1 else read_checkpoint(*checkpoints)
+    write_checkpoint(_folded(checkpoints[-1], state), out)
 
 
 def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
