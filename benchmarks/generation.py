@@ -13,7 +13,7 @@ from models import LENGTH, VOCABULARIES, batch, build
 from pairs import Row, devices, missing_gpu, timed, write
 from torch import nn
 
-from shapeshifter_fairseq.models.counting import build_model
+from shapeshifter_fairseq.fairseq_side.counting import build_model
 
 BAR = 1.01  # the same for any batch
 LOADING_BAR = 1.0

@@ -10,8 +10,8 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.data import Dictionary
 from torch import nn
 
-import shapeshifter_fairseq  # noqa: F401  (registers the architectures)
-from shapeshifter_fairseq.models.counting import build_models
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
+from shapeshifter_fairseq.fairseq_side.counting import build_models
 
 LENGTH = 25  # tokens of a sentence
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq.factorizations import FAMILIES
-from shapeshifter_fairseq.models.counting import count
+from shapeshifter_fairseq.fairseq_side.counting import count
 
 # Table, family, order, rank, types, width, width of the dense table that it is compared with, and
 # what the dissertation says.

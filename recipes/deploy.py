@@ -21,7 +21,7 @@ from tabulate import tabulate
 from translate import MAX_LENGTH, Text, translate
 
 from shapeshifter_fairseq import ShapeshifterError
-from shapeshifter_fairseq.checkpoints import read_checkpoint
+from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
 
 PRECISIONS = ("float32", "int8")
 FEW = 0.01  # of the translations: rounding may exchange two of nearly the same score

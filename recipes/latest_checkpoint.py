@@ -23,11 +23,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def facts_of(checkpoint: Path) -> tuple[int, str]:
     """How many updates a checkpoint has seen, and "best" or "other"; its tensors are not read."""
-    import torch
+    from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
 
-    import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
-
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    state = read_checkpoint(checkpoint)
     loss, best = (state["extra_state"].get(name) for name in ("val_loss", "best"))
     is_best = loss is not None and loss == best  # as fairseq decides; None: not validated
     return state["optimizer_history"][-1]["num_updates"], "best" if is_best else "other"

@@ -15,14 +15,12 @@ import os
 import platform
 from pathlib import Path
 
-# First: it lets checkpoints load weights-only, and keeps fairseq quiet while that is imported.
-import shapeshifter_fairseq  # noqa: F401
-
-# isort: split
 import torch
 from corpus import read_corpus
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from tabulate import tabulate
+
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 
 EXAMPLES = 5
 WORDS = 9  # of an example's source: neither a label nor a paragraph

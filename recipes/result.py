@@ -19,15 +19,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import mean
 
-# First: it lets checkpoints load weights-only, and keeps fairseq quiet while that is imported.
-import shapeshifter_fairseq  # noqa: F401
-
-# isort: split
 from corpus import read_corpus
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from omegaconf import OmegaConf
 from report import examples, machine
 from tabulate import tabulate
+
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from shapeshifter_fairseq.compare import COLOURS, read_runs, spread, write_figure
+from shapeshifter_fairseq.runs import COLOURS, read_runs, spread, write_figure
 
 WAYS = {  # the folder's name, and what the table calls it
     "before": "before",

@@ -6,34 +6,60 @@ As a fairseq user-dir::
 
 In Python, on any model (fairseq is not needed for it)::
 
-    from shapeshifter_fairseq import Plan, factorize, fold
+    from shapeshifter_fairseq import Plan, build_together, factorize, fold
     factorize(model, Plan.parse("*=64"))
+    build_together(model)
+
+What is imported from here is loaded when it is asked for: torch by most, fairseq by the model.
+`import shapeshifter_fairseq.models` registers the architectures with fairseq.
 """
 
-import logging
-from importlib.util import find_spec
+from __future__ import annotations
 
-from .errors import ShapeshifterError
-from .factorize import factorize, fold
-from .layers import FactorizedEmbedding, FactorizedLinear
-from .plan import Plan
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import ShapeshifterError
+    from .factorizing import factorize, fold
+    from .layers import FactorizedEmbedding, FactorizedLinear
+    from .models import ShapeshifterTransformerModel as ShapeshifterTransformerModel
+    from .plan import Plan
+    from .together import build_together, built_together
 
 __version__ = "0.1.0"
 
+_MODULES = {
+    "FactorizedEmbedding": ".layers",
+    "FactorizedLinear": ".layers",
+    "Plan": ".plan",
+    "ShapeshifterError": ".errors",
+    "ShapeshifterTransformerModel": ".models",
+    "build_together": ".together",
+    "built_together": ".together",
+    "factorize": ".factorizing",
+    "fold": ".factorizing",
+}
+
+# Without the model: `import *` needs no fairseq.
 __all__ = [
     "FactorizedEmbedding",
     "FactorizedLinear",
     "Plan",
     "ShapeshifterError",
+    "build_together",
+    "built_together",
     "factorize",
     "fold",
 ]
 
-if find_spec("fairseq") is not None:  # without it the layers work all the same
-    # fairseq names at import what it could not find for speech; that is not our user's problem.
-    silenced = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    from .models import ShapeshifterTransformerModel
 
-    logging.disable(silenced)
-    __all__ += ["ShapeshifterTransformerModel"]
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

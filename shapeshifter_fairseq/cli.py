@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
 from .commands import average, compare, fold, params, project, user_dir
 from .errors import ShapeshifterError, traceback_is_wanted
 
+COMMANDS = {
+    "user-dir": user_dir,
+    "params": params,
+    "project": project,
+    "average": average,
+    "fold": fold,
+    "compare": compare,
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="shapeshifter", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
-    for command in (user_dir, params, project, average, fold, compare):
-        command.add_to(commands)
+    for name, command in COMMANDS.items():
+        its_parser = command.add_to(commands, name)
+        # Only where it is called: the options of some come with torch, which takes a second.
+        if name in argv:
+            command.add_options(its_parser)
     args, args.fairseq_options = parser.parse_known_args(argv)
     if args.fairseq_options and args.run is not params.run:
         parser.error(f"unrecognized arguments: {' '.join(args.fairseq_options)}")
+    # fairseq names at import what it could not find for speech; that is not our user's problem.
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
         args.run(args)
     except (ShapeshifterError, ModuleNotFoundError) as error:
@@ -31,7 +47,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"shapeshifter: error: {line}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -30,8 +30,8 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from .errors import ShapeshifterError
 from .factorizations import Factorization
-from .factorize import factorize as factorize_matrices
-from .factorize import fold
+from .factorizing import factorize as factorize_matrices
+from .factorizing import fold
 from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
 from .plan import Plan
 from .together import build_together

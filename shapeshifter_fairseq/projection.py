@@ -1,16 +1,14 @@
-"""Trained matrices to their nearest factors, and how near those are."""
+"""How near factors are to the trained matrices that they were projected from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import hypot
 
 from torch import nn
 
-from .factorize import Matrix, factorize, is_factorized, matrices
-from .layers import EMBED_GAIN, LAYER_GAIN
-from .plan import Plan
+from .factorizing import Matrix, is_factorized
 
 
 @dataclass(frozen=True)
@@ -24,25 +22,17 @@ class Projected:
     error: float  # relative, Frobenius
 
 
-def project(
-    model: nn.Module,
-    plan: Plan,
-    *,
-    layer_gain: float = LAYER_GAIN,
-    embed_gain: float = EMBED_GAIN,
-    progress: Callable[[list[Matrix]], Iterable[Matrix]] = iter,
-) -> list[Projected]:
-    """`factorize` with init="project", which says how near every matrix is.
+def how_near(before: Iterable[Matrix], model: nn.Module) -> list[Projected]:
+    """Compare a model's factors with its matrices from before `factorize` with init="project"::
 
-    Arguments and errors are those of `factorize`.
+        before = matrices(model)
+        factorize(model, plan, init="project")
+        how_near(before, model)
 
     Returns:
         The matrices that were replaced, largest error first.
     """
-    found = matrices(model)  # holds the dense weights
-    gains = {"layer_gain": layer_gain, "embed_gain": embed_gain}
-    factorize(model, plan, init="project", progress=progress, **gains)
-    replaced = (each for each in found if is_factorized(model, next(iter(each.modules))))
+    replaced = (each for each in before if is_factorized(model, next(iter(each.modules))))
     done = [_projected(matrix, model) for matrix in replaced]
     return sorted(done, key=lambda matrix: matrix.error, reverse=True)
 

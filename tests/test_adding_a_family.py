@@ -12,9 +12,10 @@ from types import ModuleType
 import pytest
 import torch
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import ShapeshifterError, factorizations
 from shapeshifter_fairseq.factorizations import FAMILIES
-from shapeshifter_fairseq.models.counting import build_models, count
+from shapeshifter_fairseq.fairseq_side.counting import build_models, count
 
 COUNTING = count.__module__
 PAGE = Path(__file__).parents[1] / "docs" / "adding-a-family.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shapeshifter_fairseq import cli
+from shapeshifter_fairseq import ShapeshifterError, cli
 
 TINY = ["--arch", "shapeshifter_transformer_tiny"]
 IWSLT = "--arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632".split()
@@ -61,10 +61,32 @@ def test_mistakes_are_one_line(arguments, words, capsys):
 
 
 def test_debugging_brings_the_traceback_back(monkeypatch):
-    """In a process of its own: where fairseq is installed, a hook stands before Python's own."""
     monkeypatch.setenv("SHAPESHIFTER_DEBUG", "1")
-    done = run("params", "--arch", "nonsense", "--vocab", "50")
-    assert "Traceback" in done.stderr and "--arch nonsense" in done.stderr
+    with pytest.raises(ShapeshifterError, match="--vocab"):
+        cli.main(["params", "--arch", "transformer"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["user-dir"], ["average", "--help"]])
+def test_what_needs_neither_torch_nor_fairseq_waits_for_neither(arguments):
+    script = (
+        "import sys; from shapeshifter_fairseq import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print('imported', sorted({'torch', 'fairseq', 'numpy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] == "imported []"
+
+
+def test_fairseq_is_silent_about_what_only_speech_needs():
+    script = (
+        "import sys; sys.modules['tensorboardX'] = None; from shapeshifter_fairseq import cli; "
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "params", *TINY, "--vocab", "2000", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == "" and json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(

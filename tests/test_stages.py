@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from shapeshifter_fairseq import Plan, ShapeshifterError, factorize
-from shapeshifter_fairseq.projection import project
 from shapeshifter_fairseq.stages import Stages
 
 GAINS = {"layer_gain": 2.0, "embed_gain": 6.0}
@@ -79,11 +78,11 @@ def test_stages_are_due_after_every_k_updates_until_they_are_done():
 
     assert due(0) == due(9) == [TABLES]
     assert due(10) == due(19) == [TABLES, "decoder.layers.10"]
-    project(dense, found.stages[0].remaining(dense), **GAINS)
+    factorize(dense, found.stages[0].remaining(dense), init="project", **GAINS)
     assert due(9) == [] and due(10) == ["decoder.layers.10"]
     assert len(found.pending(dense)) == 13
     for stage in found.pending(dense):
-        project(dense, stage.remaining(dense), **GAINS)
+        factorize(dense, stage.remaining(dense), init="project", **GAINS)
     assert due(10**6) == [] == found.pending(dense)
 
 
@@ -91,7 +90,7 @@ def test_all_stages_give_what_one_factorization_gives():
     at_once, staged, found = model(), model(), stages("*=3,encoder.*.fc1=dense")
     factorize(at_once, Plan.parse("*=3,encoder.*.fc1=dense"), init="project", **GAINS)
     for stage in found.stages:
-        project(staged, stage.remaining(staged), **GAINS)
+        factorize(staged, stage.remaining(staged), init="project", **GAINS)
     expected, given = at_once.state_dict(), staged.state_dict()
     assert expected.keys() == given.keys()
     for name, tensor in expected.items():
@@ -102,7 +101,7 @@ def test_all_stages_give_what_one_factorization_gives():
 def test_a_stage_leaves_all_other_parameters_alone():
     dense, found = model(), stages()
     before = dict(dense.named_parameters())
-    project(dense, found.stages[1].remaining(dense), **GAINS)
+    factorize(dense, found.stages[1].remaining(dense), init="project", **GAINS)
     after = dict(dense.named_parameters())
     gone = {"decoder.layers.10.fc1.weight", "decoder.layers.10.fc2.weight"}
     assert before.keys() - after.keys() == gone
@@ -113,7 +112,7 @@ def test_a_stage_leaves_all_other_parameters_alone():
 def test_a_model_takes_the_shape_of_a_state(done):
     half, fresh, found = model(), model(), stages()
     for stage in found.stages[:done]:
-        project(half, stage.remaining(half), **GAINS)
+        factorize(half, stage.remaining(half), init="project", **GAINS)
     assert not found.loaded
     found.take_shape_of(half.state_dict(), fresh)
     assert found.loaded

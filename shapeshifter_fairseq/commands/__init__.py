@@ -21,7 +21,7 @@ def add_command(
     description: str,
     epilog: str = "",
 ) -> argparse.ArgumentParser:
-    """Add a command; it calls `run` with its options."""
+    """List a command; it calls `run` with its options."""
     parser = commands.add_parser(
         name,
         help=help,
@@ -55,7 +55,7 @@ def checkpoints_of(args: argparse.Namespace) -> list[Path]:
         raise ShapeshifterError(f"give the checkpoints to {args.command}, or --last N DIR")
     if not args.last:
         return args.checkpoints
-    from ..averaging import last_checkpoints
+    from ..fairseq_side.averaging import last_checkpoints
 
     count, folder = args.last
     if not count.isdecimal():

@@ -17,22 +17,25 @@ the optimizer.
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = add_command(
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
         commands,
-        "average",
+        name,
         run,
         help="average the weights of several checkpoints of one run",
         description="Write a checkpoint whose weights are the mean of several of one run.",
         epilog=EPILOG,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
     add_checkpoints(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..averaging import average
+    from ..fairseq_side.averaging import average
 
     checkpoints = checkpoints_of(args)
     average(checkpoints, args.out, force=args.force)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 from . import Commands, add_command
@@ -18,10 +17,10 @@ is named by its model, with its size and its updates where these differ.
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = add_command(
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
         commands,
-        "compare",
+        name,
         run,
         help="put runs of a recipe side by side: a table and plots",
         description="Put runs of a recipe side by side: print a table, and with --out write it as "
@@ -29,6 +28,9 @@ def add_to(commands: Commands) -> None:
         "parameters.",
         epilog=EPILOG,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="[NAME=]RUN", help="folder of a run, or its result.json"
     )
@@ -36,14 +38,13 @@ def add_to(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq lets all loggers speak
-    from .. import compare
+    from ..runs import plot, read_runs, table
 
-    runs = compare.read_runs(args.runs)
-    text = compare.table(runs)
+    runs = read_runs(args.runs)
+    text = table(runs)
     print(text)
     if args.out:
-        plots = compare.plot(runs, args.out)
+        plots = plot(runs, args.out)
         images = "\n\n".join(f"![]({path.name})" for path in plots)
         (args.out / "compare.md").write_text(f"{text}\n\n{images}\n", encoding="utf-8")
         print(f"\nwritten: {', '.join(map(str, [args.out / 'compare.md', *plots]))}")

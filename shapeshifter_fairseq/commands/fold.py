@@ -20,33 +20,30 @@ use it, and it loads weights-only.
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = add_command(
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
         commands,
-        "fold",
+        name,
         run,
         help="turn a factorized model into an ordinary dense checkpoint of fairseq's",
         description="Multiply the factors of a trained model out: an ordinary dense checkpoint of "
         "fairseq's. Several checkpoints of one run are averaged.",
         epilog=EPILOG,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoints(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
-    parser.add_argument(
-        "--average",
-        choices=("factors", "weights"),
-        default="factors",
-        help="of several checkpoints, average the factors, or the weights that they make "
-        "(default: factors)",
-    )
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..models.conversion import fold
+    from .. import models  # noqa: F401  (registers the architectures)
+    from ..fairseq_side.conversion import fold_checkpoints
 
     checkpoints = checkpoints_of(args)
-    fold(checkpoints, args.out, average=args.average, force=args.force)
-    mean = f"the mean of the {args.average} of " if len(checkpoints) > 1 else ""
+    fold_checkpoints(checkpoints, args.out, force=args.force)
+    mean = "the mean of " if len(checkpoints) > 1 else ""
     names = ", ".join(path.name for path in checkpoints)
     print(f"{args.out}: {mean}{names}, as fairseq's --arch transformer")

@@ -18,15 +18,18 @@ Every model option of fairseq-train may follow. Sizes count the special symbols 
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = add_command(
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
         commands,
-        "params",
+        name,
         run,
         help="count the parameters of an architecture, and of its dense counterpart",
         description="Count the parameters of an architecture, and of its dense counterpart.",
         epilog=EPILOG,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", required=True, help="as for fairseq-train")
     parser.add_argument("--vocab", type=int, metavar="N", help="types of a joined dictionary")
     parser.add_argument("--source-vocab", type=int, metavar="N", help="types of the source side")
@@ -42,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
         raise ShapeshifterError(
             "give --vocab N for a joined dictionary, or --source-vocab N and --target-vocab N"
         )
-    from ..models.counting import count  # fairseq takes seconds to import
+    from .. import models  # noqa: F401  (registers the architectures)
+    from ..fairseq_side.counting import count
 
     counts = count(args.arch, source, target, args.vocab is not None, args.fairseq_options)
     if args.json:

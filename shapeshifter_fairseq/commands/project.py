@@ -7,7 +7,6 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from ..options import add_layer_options, add_table_options
 from . import Commands, add_command
 
 EPILOG = """\
@@ -22,16 +21,21 @@ no state of the optimizer: either way training begins at update 0.
 """
 
 
-def add_to(commands: Commands) -> None:
-    parser = add_command(
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
         commands,
-        "project",
+        name,
         run,
         help="turn a trained dense Transformer into the nearest factorized one",
         description="Write the factorized model that is nearest to a trained Transformer of "
         "fairseq's, and print how near every matrix is: the relative error in the Frobenius norm.",
         epilog=EPILOG,
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    from ..fairseq_side.options import add_layer_options, add_table_options
+
     parser.add_argument("dense", type=Path, metavar="DENSE", help="its checkpoint")
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
     factors = parser.add_argument_group("factors, as for fairseq-train")
@@ -43,10 +47,11 @@ def add_to(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm  # comes with fairseq
 
-    from ..models.conversion import project
+    from .. import models  # noqa: F401  (registers the architectures)
+    from ..fairseq_side.conversion import project_checkpoint
 
     bar = partial(tqdm, desc="project", unit=" matrices", disable=None, leave=False)
-    done = project(args.dense, args.out, args, force=args.force, progress=bar)
+    done = project_checkpoint(args.dense, args.out, args, force=args.force, progress=bar)
     print("   error   parameters before and after  matrix")
     for matrix in done.matrices:
         names = " = ".join(matrix.names)

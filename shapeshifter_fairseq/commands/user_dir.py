@@ -8,14 +8,18 @@ from pathlib import Path
 from . import Commands, add_command
 
 
-def add_to(commands: Commands) -> None:
-    add_command(
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
         commands,
-        "user-dir",
+        name,
         run,
         help="print the folder to give to fairseq's --user-dir",
         description="Print the folder to give to fairseq's --user-dir.",
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """It has none."""
 
 
 def run(args: argparse.Namespace) -> None:

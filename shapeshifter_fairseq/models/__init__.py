@@ -1,12 +1,19 @@
 """The fairseq models; fairseq imports this folder by itself when it is given `--user-dir`."""
 
-from . import comparisons  # noqa: F401  (registers its architectures)
-from ._checkpoints import allow_fairseq_checkpoints
-from ._errors import report_mistakes_in_one_line
+import sys
+
+from ..fairseq_side.one_line_errors import (
+    name_checkpoints_in_errors,
+    report_mistakes_in_one_line,
+)
+from ..fairseq_side.safe_types import allow_fairseq_checkpoints
+from . import presets  # noqa: F401  (registers its architectures)
 from .shapeshifter_transformer import ShapeshifterTransformerModel
 from .word2ket_lstm import Word2KetLSTMModel
 
 allow_fairseq_checkpoints()
-report_mistakes_in_one_line()
+name_checkpoints_in_errors()
+if "fairseq_cli" in sys.modules:  # under fairseq's commands, not in anybody's Python
+    report_mistakes_in_one_line()
 
 __all__ = ["ShapeshifterTransformerModel", "Word2KetLSTMModel"]

@@ -11,14 +11,20 @@ from fairseq.tasks import FairseqTask
 from torch import nn
 
 from ..errors import ShapeshifterError
-from ..factorize import factorize, fold
+from ..factorizing import factorize, fold
+from ..fairseq_side.factorized_model import FactorizedModel, refuse
+from ..fairseq_side.options import (
+    TRANSFORMER_RANKS,
+    add_layer_options,
+    add_stage_options,
+    gains_of,
+    plan_of,
+)
+from ..fairseq_side.staging import stage_in_trainer
 from ..layers import EMBED_GAIN, LAYER_GAIN, FactorizedLinear
-from ..options import TRANSFORMER_RANKS, add_layer_options, add_stage_options, gains_of, plan_of
 from ..plan import Family
 from ..stages import Stages
 from ..together import build_together
-from ._factorized import FactorizedModel, refuse
-from ._staging import stage_in_trainer
 
 # Options of fairseq's Transformer that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -55,7 +61,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
         shapeshifter_base(args)  # options that an older checkpoint does not have yet
-        refuse_what_cannot_work(args, task)
+        cls.refuse_what_cannot_work(args, task)
         model = build_together(super().build_model(args, task))
         plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
         if args.stage_updates is None:
@@ -65,6 +71,21 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         model.stages = Stages.of(model, plan, gains, args.stage_updates, args.stage_order)
         stage_in_trainer()
         return model
+
+    @staticmethod
+    def refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
+        """Raise a `ShapeshifterError` about an option of fairseq's that factors cannot have."""
+        refuse(args, _UNSUPPORTED)
+        if args.stage_order is not None and args.stage_updates is None:
+            raise ShapeshifterError(
+                f"--stage-order {args.stage_order} is the order of stages: give --stage-updates too"
+            )
+        if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
+            raise ShapeshifterError(
+                "this architecture shares all embeddings and needs one dictionary for both "
+                "languages: run fairseq-preprocess with --joined-dictionary, or train with "
+                "--arch shapeshifter_transformer, which ties nothing unless told to"
+            )
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """As fairseq's; a model with stages first factorizes what the checkpoint has in factors."""
@@ -99,21 +120,6 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
 
 def _is_cheaper_by_factors(layer: nn.Module) -> bool:
     return isinstance(layer, FactorizedLinear) and layer.factors.is_cheaper_by_factors(MANY)
-
-
-def refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
-    """Raise a `ShapeshifterError` about an option of fairseq's that factors cannot have."""
-    refuse(args, _UNSUPPORTED)
-    if args.stage_order is not None and args.stage_updates is None:
-        raise ShapeshifterError(
-            f"--stage-order {args.stage_order} is the order of stages: give --stage-updates too"
-        )
-    if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
-        raise ShapeshifterError(
-            "this architecture shares all embeddings and needs one dictionary for both languages: "
-            "run fairseq-preprocess with --joined-dictionary, or train with "
-            "--arch shapeshifter_transformer, which ties nothing unless told to"
-        )
 
 
 # --- architectures ---------------------------------------------------------------------------

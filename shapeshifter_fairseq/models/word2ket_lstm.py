@@ -9,10 +9,10 @@ from fairseq.models.lstm import LSTMModel, base_architecture
 from fairseq.tasks import FairseqTask
 
 from ..errors import ShapeshifterError
-from ..factorize import factorize
+from ..factorizing import factorize
+from ..fairseq_side.factorized_model import FactorizedModel, refuse
+from ..fairseq_side.options import gains_of, plan_of
 from ..layers import EMBED_GAIN
-from ..options import gains_of, plan_of
-from ._factorized import FactorizedModel, refuse
 
 # Options of fairseq's LSTM that cannot work on factors, and why.
 _UNSUPPORTED = {

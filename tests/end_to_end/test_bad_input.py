@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights-only)
 
 from .conftest import SMALL, TRAINING, USER_DIR, call, make_corpus
 

@@ -16,7 +16,7 @@ import pytest
 import sacrebleu
 import torch
 
-import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights-only)
 
 from .conftest import ROOT, call
 from .test_experiments import environment, script

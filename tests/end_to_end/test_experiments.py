@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import shapeshifter_fairseq  # noqa: F401  (lets checkpoints load weights-only)
+import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights-only)
 
 from .conftest import ROOT
 

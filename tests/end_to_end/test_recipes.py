@@ -14,8 +14,9 @@ import pytest
 from fairseq.data import Dictionary
 from fairseq.data.data_utils import load_indexed_dataset
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq.factorizations import FAMILIES
-from shapeshifter_fairseq.models.counting import count
+from shapeshifter_fairseq.fairseq_side.counting import count
 from tests.test_prepare_localisation import run as prepare
 from tests.test_prepare_localisation import wheels  # noqa: F401  (a fixture)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import fold
 
 from .conftest import losses, train, train_in_two_processes, translate

@@ -7,10 +7,14 @@ import torch
 from fairseq.modules import MultiheadAttention
 from torch import nn
 
-from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
+from shapeshifter_fairseq import (
+    FactorizedEmbedding,
+    FactorizedLinear,
+    ShapeshifterError,
+    ShapeshifterTransformerModel,
+)
 from shapeshifter_fairseq.factorizations import FAMILIES, cost, factorization, kronecker
-from shapeshifter_fairseq.models.counting import build_models, count
-from shapeshifter_fairseq.models.shapeshifter_transformer import refuse_what_cannot_work
+from shapeshifter_fairseq.fairseq_side.counting import build_models, count
 
 # Millions in the dissertation's tables 5b, 6 and 7: total, encoder/decoder, embedding; dense total.
 TABLES = [
@@ -176,7 +180,9 @@ def test_unknown_architectures_are_named():
 )
 def test_what_fairseq_has_no_plain_command_for_is_refused_too(option, value):
     with pytest.raises(ShapeshifterError, match="--" + option.replace("_", "-")):
-        refuse_what_cannot_work(Namespace(**{option: value}), task=None)
+        ShapeshifterTransformerModel.refuse_what_cannot_work(
+            Namespace(**{option: value}), task=None
+        )
 
 
 @pytest.mark.parametrize("ties", ["--share-all-embeddings", "--share-decoder-input-output-embed"])

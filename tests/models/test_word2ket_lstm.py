@@ -5,9 +5,10 @@ import torch
 from fairseq.models.lstm import LSTMModel
 from torch import nn
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import FactorizedEmbedding, ShapeshifterError, fold
 from shapeshifter_fairseq.factorizations import Word2Ket, Word2KetXS
-from shapeshifter_fairseq.models.counting import build_models, count
+from shapeshifter_fairseq.fairseq_side.counting import build_models, count
 
 ARCH = "word2ket_lstm_iwslt"
 SMALL = "--encoder-hidden-size 8 --decoder-hidden-size 8 --decoder-out-embed-dim 16 ".split()

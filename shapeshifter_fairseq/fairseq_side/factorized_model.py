@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
-from ..options import add_table_options
+from .checkpoints import file_of
+from .options import add_table_options
 
 # The modules that hold a row for every type of a dictionary.
 TABLES = ("embed_tokens", "output_projection", "fc_out")
@@ -52,7 +53,7 @@ def refuse(args: Namespace, unsupported: Mapping[str, str]) -> None:
 
 
 def _why_it_does_not_load(model: nn.Module, state_dict: Mapping[str, Tensor]) -> str:
-    ours = model.state_dict()
+    ours, file = model.state_dict(), file_of(state_dict)
     for name, tensor in ours.items():
         if name in state_dict and state_dict[name].shape != tensor.shape:
             if any(table in name for table in TABLES):
@@ -60,7 +61,7 @@ def _why_it_does_not_load(model: nn.Module, state_dict: Mapping[str, Tensor]) ->
             else:
                 with_what = "the --layer-rank" if ".factors." in name else "the sizes"
             return (
-                f"the checkpoint is of another model: {name} is {tuple(state_dict[name].shape)} "
+                f"{file} is of another model: {name} is {tuple(state_dict[name].shape)} "
                 f"there and {tuple(tensor.shape)} here; use {with_what} (--arch, --factorization, "
                 "--factor-plan) that it was trained with"
             )
@@ -68,6 +69,6 @@ def _why_it_does_not_load(model: nn.Module, state_dict: Mapping[str, Tensor]) ->
     surplus = [name for name in state_dict if name not in ours]
     odd = f"it lacks {missing[0]}" if missing else f"it has {surplus[0]}, which this model lacks"
     return (
-        f"the checkpoint is of another model: {odd} ({len(missing)} missing, {len(surplus)} "
+        f"{file} is of another model: {odd} ({len(missing)} missing, {len(surplus)} "
         "surplus); use the --arch, --factorization and --factor-plan that it was trained with"
     )

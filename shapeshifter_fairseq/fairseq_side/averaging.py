@@ -7,18 +7,15 @@ averaged, as they are stored; the mean of near factors is near the mean of their
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import ShapeshifterError
 from .checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
-from .errors import ShapeshifterError
-
-# Of the last checkpoint everything is kept but what only going on with training needs.
-_FOR_TRAINING = ("last_optimizer_state",)
 
 
 def average(checkpoints: Sequence[Path], out: Path, *, force: bool = False) -> None:
@@ -34,9 +31,7 @@ def average(checkpoints: Sequence[Path], out: Path, *, force: bool = False) -> N
     write_checkpoint(mean_of(checkpoints), out)
 
 
-def mean_of(
-    checkpoints: Sequence[Path], read: Callable[[Path], dict[str, Any]] = read_checkpoint
-) -> dict[str, Any]:
+def mean_of(checkpoints: Sequence[Path]) -> dict[str, Any]:
     """The mean of fairseq checkpoints of one run; settings and history are the last one's.
 
     ``["extra_state"]["averaged"]`` of the result names the files.
@@ -46,7 +41,6 @@ def mean_of(
 
     Args:
         checkpoints: files of one model, at least one; read weights-only, one at a time.
-        read: reads a file; by default as it is.
 
     Raises:
         ShapeshifterError: if a file is no checkpoint, holds more than weights and settings, or is
@@ -55,7 +49,7 @@ def mean_of(
     if not checkpoints:
         raise ShapeshifterError("there is nothing to average: give at least one checkpoint")
     *others, last = checkpoints
-    state = read(last)
+    state = read_checkpoint(last)
     model: dict[str, Tensor] = state["model"]
     # A tied tensor has several names and one storage: it is averaged under the first of them.
     first_name: dict[tuple[int, torch.Size], str] = {}
@@ -65,7 +59,7 @@ def mean_of(
     }
     sums = {name: model[name].double() for name in names.values() if _is_weight(name, model[name])}
     for path in others:
-        other = read(path)["model"]
+        other = read_checkpoint(path)["model"]
         _refuse_another_model(path, other, last, model)
         for name in sums:
             sums[name] += other[name]
@@ -75,8 +69,7 @@ def mean_of(
         for (name, first), tensor in zip(names.items(), model.values())
     }
     state.setdefault("extra_state", {})["averaged"] = [path.name for path in checkpoints]
-    for name in _FOR_TRAINING:
-        state.pop(name, None)
+    state.pop("last_optimizer_state", None)  # only going on with the training would need it
     return state
 
 

@@ -10,24 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 from torch import nn
 
-from ..averaging import mean_of
-from ..checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
 from ..errors import ShapeshifterError
-from ..factorize import Matrix
-from ..factorize import fold as fold_model
-from ..options import FACTOR_OPTIONS, TRANSFORMER_RANKS, gains_of, plan_of
-from ..projection import Projected, relative_error
-from ..projection import project as project_model
+from ..factorizing import Matrix, factorize, fold, matrices
+from ..projection import Projected, how_near, relative_error
+from .averaging import mean_of
+from .checkpoints import of_file, read_checkpoint, refuse_to_replace, write_checkpoint
 from .counting import task_with
-from .shapeshifter_transformer import (
-    ShapeshifterTransformerModel,
-    refuse_what_cannot_work,
-    shapeshifter_base,
-)
+from .factorized_model import FactorizedModel
+from .options import FACTOR_OPTIONS, TRANSFORMER_RANKS, gains_of, plan_of
 
 ARCH = "shapeshifter_transformer"
 # Options that shape a model and that fairseq's base_architecture does not set.
@@ -36,7 +30,7 @@ _BESIDE = ("no_decoder_final_norm", "max_source_positions", "max_target_position
 
 @dataclass(frozen=True)
 class Projection:
-    """What `project` did."""
+    """What `project_checkpoint` did."""
 
     matrices: list[Projected]  # those that were factorized, largest error first
     before: int  # parameters of the whole model
@@ -49,7 +43,7 @@ class Projection:
         return relative_error(self.matrices)
 
 
-def project(
+def project_checkpoint(
     dense: Path,
     out: Path,
     options: Namespace,
@@ -92,11 +86,13 @@ def project(
         if (value := getattr(options, name, None)) is not None:
             setattr(settings, name, value)
     settings.arch = settings._name = ARCH
-    shapeshifter_base(settings)
-    refuse_what_cannot_work(settings, task)
+    ARCH_CONFIG_REGISTRY[ARCH](settings)
+    ARCH_MODEL_REGISTRY[ARCH].refuse_what_cannot_work(settings, task)
     before = sum(parameter.numel() for parameter in model.parameters())
     plan = plan_of(settings, TRANSFORMER_RANKS)
-    projected = project_model(model, plan, progress=progress, **gains_of(settings))
+    found = matrices(model)  # they hold the dense weights
+    factorize(model, plan, init="project", progress=progress, **gains_of(settings))
+    projected = how_near(found, model)
     after = sum(parameter.numel() for parameter in model.parameters())
     if not projected:
         raise ShapeshifterError(f"the plan leaves every matrix of {dense} dense; nothing to do")
@@ -104,15 +100,12 @@ def project(
     return Projection(projected, before, after, _options_of(settings))
 
 
-def fold(
-    checkpoints: Sequence[Path], out: Path, *, average: str = "factors", force: bool = False
-) -> None:
+def fold_checkpoints(checkpoints: Sequence[Path], out: Path, *, force: bool = False) -> None:
     """Write an ordinary checkpoint of fairseq's `--arch transformer`, for which nothing of ours is
     needed: it loads weights-only, without an allow-list.
 
     Args:
-        checkpoints: of one factorized model; of several the mean is folded.
-        average: whether the mean is taken of the "factors" or of the "weights" that they make.
+        checkpoints: of one factorized model; of several the mean of the factors is folded.
         force: replace `out`, once the new file is whole.
 
     Raises:
@@ -120,13 +113,8 @@ def fold(
             `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
-    if average == "weights":
-        state = mean_of(checkpoints, lambda path: _folded(path, read_checkpoint(path)))
-    else:
-        averaged = len(checkpoints) > 1
-        state = mean_of(checkpoints) if averaged else read_checkpoint(*checkpoints)
-        state = _folded(checkpoints[-1], state)
-    write_checkpoint(state, out)
+    state = mean_of(checkpoints) if len(checkpoints) > 1 else read_checkpoint(*checkpoints)
+    write_checkpoint(_folded(checkpoints[-1], state), out)
 
 
 def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +123,7 @@ def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
         raise ShapeshifterError(
             f"{path} is dense already (--arch {settings.arch}): nothing to fold"
         )
-    model = fold_model(_model(path, state, settings, _dictionaries(path, state, settings)))
+    model = fold(_model(path, state, settings, _dictionaries(path, state, settings)))
     # Trained by fairseq-hydra-train, the settings of the task stand elsewhere.
     task = _group((state.get("cfg") or {}).get("task"))
     vars(settings).update({name: task[name] for name in task if not name.startswith("_")})
@@ -166,12 +154,21 @@ def _settings(path: Path, state: dict[str, Any]) -> Namespace:
     settings = Namespace(**copy.deepcopy(dict(_group(found))))
     settings.arch = getattr(settings, "arch", None) or getattr(settings, "_name", None)
     family = ARCH_MODEL_REGISTRY.get(settings.arch)
-    if family not in (TransformerModel, ShapeshifterTransformerModel):
+    if family is not TransformerModel and not _is_ours(family):
         raise ShapeshifterError(
             f"{path} is of --arch {settings.arch}; only fairseq's --arch transformer, its presets "
             "and this project's can be converted"
         )
     return settings
+
+
+def _is_ours(family: type | None) -> bool:
+    """Whether a model of fairseq's registry is a Transformer in factors."""
+    return (
+        family is not None
+        and issubclass(family, FactorizedModel)
+        and issubclass(family, TransformerModel)
+    )
 
 
 def _group(found: dict[str, Any] | Namespace | None) -> dict[str, Any]:
@@ -203,9 +200,7 @@ def _model(path: Path, state: dict[str, Any], settings: Namespace, task: Namespa
     """The model in a checkpoint, in single precision."""
     model = ARCH_MODEL_REGISTRY[settings.arch].build_model(settings, task)
     try:
-        model.load_state_dict(state["model"])
-    except ShapeshifterError as error:
-        raise ShapeshifterError(f"{path}: {error}") from error
+        model.load_state_dict(of_file(path, state["model"]))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ShapeshifterError(f"{path}: its weights do not fit its settings: {reason}") from error
@@ -244,11 +239,12 @@ def _last(state: dict[str, Any]) -> dict[str, Any]:
 def _options_of(settings: Namespace) -> list[str]:
     """The options of fairseq-train beside `--arch` that build this model."""
     chosen = Namespace(**{name: getattr(TransformerConfig, name) for name in _BESIDE})
-    shapeshifter_base(default := copy.copy(chosen))
+    set_defaults = ARCH_CONFIG_REGISTRY[ARCH]
+    set_defaults(default := copy.copy(chosen))
     options = ["--arch", ARCH]
     for name in vars(default):
         trial = copy.copy(chosen)
-        shapeshifter_base(trial)
+        set_defaults(trial)
         value = getattr(settings, name, getattr(default, name))
         if value != getattr(trial, name):
             setattr(chosen, name, value)

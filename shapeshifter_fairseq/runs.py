@@ -1,4 +1,4 @@
-"""`shapeshifter compare`: runs of one benchmark side by side, as a table and as plots.
+"""The runs of a benchmark side by side, as a table and as plots, for `shapeshifter compare`.
 
 Reads the result.json that the recipes write. Runs of one name are one row, mean and standard
 deviation over their seeds; so they have the same parameters and updates.
@@ -95,8 +95,8 @@ def table(runs: Runs) -> str:
     """The runs as a table in Markdown; the first one's parameters are the 100%."""
     whole = next(iter(runs.values()))[0]["parameters"]
     scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
-    # Older results do not hold it, nor those of trainings that were too short to log it.
-    training = all(run.get("last_training_nll") for run in _all(runs))
+    # A training may have been too short to log it.
+    training = all(run["last_training_nll"] is not None for run in _all(runs))
     rows = [
         [
             name,

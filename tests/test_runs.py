@@ -1,4 +1,4 @@
-"""`shapeshifter compare`: names and groups of runs, the table, the plots."""
+"""Runs side by side, `shapeshifter compare`: names and groups of runs, the table, the plots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shapeshifter_fairseq import ShapeshifterError, cli
-from shapeshifter_fairseq.compare import plot, read_runs, table
+from shapeshifter_fairseq.runs import plot, read_runs, table
 
 
 def write(folder: Path, model: str, parameters: int, seed: int = 1, bleu: float = 30.0, **more):
@@ -25,6 +25,7 @@ def write(folder: Path, model: str, parameters: int, seed: int = 1, bleu: float 
         "split": "test",
         "scores": {"BLEU": {"value": bleu}, "tokenised BLEU": {"value": bleu + 1}},
         "validation": curve,
+        "last_training_nll": None,
         "seconds": {"training": 120.0, "translation": 1.0},
         **more,
     }

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from shapeshifter_fairseq import ShapeshifterError, cli
-from shapeshifter_fairseq.averaging import average, last_checkpoints
+from shapeshifter_fairseq.fairseq_side.averaging import average, last_checkpoints
 
 
 def write(path: Path, value: float, scale: float = 2.0, **more: torch.Tensor) -> Path:

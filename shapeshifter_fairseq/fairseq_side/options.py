@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 
-from .errors import ShapeshifterError
-from .factorizations import FAMILIES
-from .layers import EMBED_GAIN, LAYER_GAIN
-from .plan import DENSE, Family, Plan, Rule, Spec
-from .stages import ORDERS, STAGE_UPDATES
+from ..errors import ShapeshifterError
+from ..factorizations import FAMILIES
+from ..layers import EMBED_GAIN, LAYER_GAIN
+from ..plan import DENSE, Family, Plan, Rule, Spec
+from ..stages import ORDERS, STAGE_UPDATES
 
 # The names that the options below have in a namespace.
 FACTOR_OPTIONS = tuple(

@@ -16,6 +16,7 @@ from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
 from torch import Tensor
 
+import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.stages import STAGE_UPDATES
 

@@ -11,7 +11,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import nn
 
 from ..errors import ShapeshifterError
-from ._factorized import TABLES, FactorizedModel
+from .factorized_model import TABLES, FactorizedModel
 
 
 def count(
@@ -62,7 +62,8 @@ def build_models(
     if arch not in ARCH_MODEL_REGISTRY:
         models = ARCH_MODEL_REGISTRY.items()
         ours = sorted(name for name, model in models if issubclass(model, FactorizedModel))
-        raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {', '.join(ours)}")
+        known = ", ".join(ours) or "none before `import shapeshifter_fairseq.models`"
+        raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {known}")
     task = task_with(source_vocab, target_vocab, joined)
     model = build_model(arch, model_options, task)
     has_plan = isinstance(model, FactorizedModel)

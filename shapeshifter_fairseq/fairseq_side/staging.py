@@ -24,10 +24,11 @@ from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 
 from ..errors import ShapeshifterError
+from ..factorizing import factorize, matrices
 from ..plan import Rule
-from ..projection import project, relative_error
+from ..projection import how_near, relative_error
 from ..stages import Stage
-from ._optimizer_state import carry_over
+from .optimizer_state import carry_over
 
 logger = logging.getLogger(__name__)
 
@@ -131,14 +132,16 @@ class Staging:
 
     def _factorize(self, stage: Stage, num_updates: int) -> None:
         plan = stage.remaining(self.model)
-        done = project(self.model, plan, **self.stages.gains)
+        found = matrices(self.model)  # they hold the dense weights
+        factorize(self.model, plan, init="project", **self.stages.gains)
+        done = how_near(found, self.model)
         self._share(plan.rules)
         self.model.choose_attention_()
         number = self.stages.stages.index(stage) + 1
-        matrices = f"{len(done)} matrices" if len(done) > 1 else "1 matrix"
+        count = f"{len(done)} matrices" if len(done) > 1 else "1 matrix"
         logger.info(
             f"stage {number} of {len(self.stages.stages)} at update {num_updates}: {stage.name}, "
-            f"{matrices}, relative error {relative_error(done):.4f}, "
+            f"{count}, relative error {relative_error(done):.4f}, "
             f"{sum(m.before for m in done):,} parameters become {sum(m.after for m in done):,}"
         )
         for matrix in done:

@@ -1,0 +1,104 @@
+"""fairseq's checkpoints as files: read weights-only, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ShapeshifterError
+from .safe_types import IN_FILES
+
+
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Inside, what goes wrong while a checkpoint is read is a `ShapeshifterError` that names it.
+
+    Memory that runs out says nothing about the file, and stays what it is.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except FileNotFoundError as error:
+        raise ShapeshifterError(f"there is no checkpoint {path}") from error
+    except pickle.UnpicklingError as error:
+        raise ShapeshifterError(
+            f"{path} is refused: it holds more than weights and settings, and reading that could "
+            "run code (or it is no checkpoint); get it from somebody you trust"
+        ) from error
+    except OSError as error:  # the disk's or the system's word, not the file's fault
+        raise ShapeshifterError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch raises a dozen kinds, as the damage has it
+        raise ShapeshifterError(
+            f"{path} cannot be read as a checkpoint: it is truncated or damaged, or no checkpoint "
+            "of fairseq's; take another, for example checkpoint_best.pt or one of an earlier epoch"
+        ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; its tensors stay in the file until they are used.
+
+    Raises:
+        ShapeshifterError: if there is none, it cannot be opened, is truncated, is no checkpoint of
+            fairseq's, or holds more than weights and settings.
+    """
+    with explained(path):
+        # Mapped, where the format allows it (that of torch before 1.6 does not): of the optimizer's
+        # state, two thirds of the file, nothing is read.
+        mapped = zipfile.is_zipfile(path)
+        torch.serialization.add_safe_globals(IN_FILES)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise ShapeshifterError(f"{path} is no checkpoint of fairseq's: it holds no model")
+    return state
+
+
+def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    """A state dict that knows its file, for `file_of`.
+
+    It is an attribute, as torch keeps a state dict's `_metadata`: fairseq hands the dict on to the
+    model and nothing beside it.
+    """
+    named = OrderedDict(weights)
+    vars(named).update(getattr(weights, "__dict__", {}), file=str(path))
+    return named
+
+
+def file_of(weights: Mapping[str, Tensor]) -> str:
+    """The file that a state dict is of, or "the checkpoint"."""
+    return getattr(weights, "file", "the checkpoint")
+
+
+def refuse_to_replace(out: Path, force: bool) -> None:
+    """Raise a `ShapeshifterError` where there is a file already, or no folder to write it in.
+
+    Asked before the work begins; `write_checkpoint` replaces a file only when the new one is whole.
+    """
+    if out.exists() and not force:
+        raise ShapeshifterError(f"{out} exists; choose another name, or replace it with --force")
+    if not out.parent.is_dir():
+        raise ShapeshifterError(f"{out} cannot be written: there is no folder {out.parent}")
+
+
+def write_checkpoint(state: dict[str, Any], out: Path) -> None:
+    """Write a checkpoint; it takes its name only when whole.
+
+    Raises:
+        ShapeshifterError: if it cannot be written, for example because the disk is full.
+    """
+    part = out.with_name(out.name + ".part")
+    try:
+        torch.save(state, part)
+        os.replace(part, out)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError where a folder is missing
+        part.unlink(missing_ok=True)
+        raise ShapeshifterError(f"{out} cannot be written: {str(error).splitlines()[0]}") from error
