@@ -1,8 +1,8 @@
-"""(h) What a training step calls: how many kernels, and how often it waits for a GPU.
+"""(h) What a training step calls: how many kernels, how often it waits, how long a GPU is busy.
 
-Counted on a CPU, so it needs no GPU: an eager step of these models waits for its launches, and the
-calls that it makes are the kernels that a GPU would launch. Where our code chooses by device, it
-chooses as on a GPU.
+The calls are counted on a CPU, so they need no GPU: an eager step of these models waits for its
+launches, and the calls that it makes are the kernels that a GPU would launch. Where our code
+chooses by device, it chooses as on a GPU. How long the kernels run is measured where there is one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from contextlib import contextmanager
 
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from models import VOCABULARIES, batch, build
-from pairs import Row, compared, write
+from models import VOCABULARIES, batch, build, training_step
+from pairs import Row, compared, devices, missing_gpu, write
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapeshifter_fairseq.factorizations import cost, factorization
 
 BAR = 1.05
+BUSY_BAR = 1.00
+RECIPE_TOKENS = 16384
 TOKENS = 512
 # Calls that are no kernels, beside views: memory is taken, or what is there gets another shape.
 NO_KERNELS = {"_unsafe_view", "empty", "empty_like", "new_empty", "new_empty_strided"}
@@ -81,6 +84,28 @@ def measure(quick: bool) -> Iterator[Row]:
         for what, bar in (("kernels", BAR), ("waits", 1.0)):
             figures = [[float(getattr(calls, what))] for calls in counted]
             yield compared(f"{what} of a training step, {name}", *figures, bar, unit="calls")
+        for device, dtype in devices():
+            if device == "cuda" and dtype != torch.float32:
+                yield _busy(name, dtype, 3 if quick else 10)
+    yield from missing_gpu(f"GPU busy, {RECIPE_TOKENS:,} tokens", BUSY_BAR)
+
+
+def _busy(name: str, dtype: torch.dtype, steps: int) -> Row:
+    """Milliseconds in which the GPU runs kernels of a step, by torch's profiler."""
+    ours, dense, task = build(name, "cuda")
+    sample = batch(task, RECIPE_TOKENS, "cuda")
+    both = [training_step(model, sample, task, dtype) for model in (ours, dense)]
+    found: list[list[float]] = [[], []]
+    for round in range(steps + 1):
+        for step, busy in zip(both, found):
+            with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+                step()
+                torch.cuda.synchronize()
+            if round:  # the first one makes the gradients and the moments
+                events = profiler.key_averages()
+                busy.append(sum(event.self_device_time_total for event in events) / 1000)
+    what = f"GPU busy, {name}, {RECIPE_TOKENS:,} tokens, {str(dtype)[6:]}"
+    return compared(what, *found, BUSY_BAR, unit="ms")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _parts_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[a-g]-*.json"))
+    return sorted(folder.glob("[a-i]-*.json"))
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -22,6 +22,8 @@ turn in one process.
   e  lookup       embedding lookups up to a million types, tied output
   f  exchange     two processes with torchrun: time and bytes of a step
   g  growth       with rank, width, tokens, vocabulary and layers, as plots
+  h  kernels      calls of a training step, and how long a GPU is busy with it
+  i  updates      updates a second of fairseq-train itself
 
   --quick         fewer settings and pairs: 10 minutes on two cores
   --only LETTERS  some parts, for example a,d
@@ -43,7 +45,7 @@ HELP
 }
 
 help_if_asked "$@"
-only=abcdefg out=$ROOT/benchmarks/results quick=()
+only=abcdefghi out=$ROOT/benchmarks/results quick=()
 while [ $# -gt 0 ]; do
   case $1 in
     --quick) quick=(--quick) ;;
@@ -56,7 +58,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[[ $only =~ ^[a-g]+$ ]] || wrong_call "--only '$only': parts are the letters a to g"
+[[ $only =~ ^[a-i]+$ ]] || wrong_call "--only '$only': parts are the letters a to i"
 
 need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
 for module in fairseq torch matplotlib tabulate tqdm; do
@@ -64,7 +66,8 @@ for module in fairseq torch matplotlib tabulate tqdm; do
 done
 keep_memory
 mkdir -p -- "$out"
-for part in a-training b-generation c-memory d-layers e-lookup f-exchange g-growth; do
+for part in a-training b-generation c-memory d-layers e-lookup f-exchange g-growth h-kernels \
+  i-updates; do
   if [[ $only != *${part%%-*}* ]]; then continue; fi
   say "$part"
   "$PYTHON" "$ROOT/benchmarks/${part#*-}.py" "${quick[@]}" --out "$out/$part.json"

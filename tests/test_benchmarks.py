@@ -117,10 +117,20 @@ def test_a_missing_peer_is_one_line(part):
 
 def test_mistakes_are_explained(tmp_path):
     for options, message in [
-        (["--only", "a,x"], "parts are the letters a to g"),
+        (["--only", "a,x"], "parts are the letters a to i"),
         (["--fast"], "there is no option --fast"),
         (["--out"], "--out needs a value"),
     ]:
         done = run(*options)
         assert done.returncode and message in done.stderr
     assert "bash benchmarks/run.sh --quick" in run("--help").stdout
+
+
+def test_fairseqs_own_rate_is_read_from_its_log(part, tmp_path, monkeypatch):
+    """On a CPU with a small model, for what the GPU's rows come from."""
+    updates = part("updates")
+    data = updates.corpus(tmp_path, 60, 50, False, sentences=40)
+    monkeypatch.setattr(updates, "USER_DIR", BENCHMARKS.parent / "shapeshifter_fairseq")
+    small = "--cpu --encoder-layers 1 --decoder-layers 1 --layer-rank 2 --embed-rank 4".split()
+    row = updates.rates("iwslt", data, 200, 6, 1, *small)
+    assert row["ours"] > 0 and row["theirs"] > 0 and row["at_most"] == pytest.approx(1 / 0.98)

@@ -13,6 +13,7 @@ from ..factorizing import factorize
 from ..fairseq_side.factorized_model import FactorizedModel, refuse
 from ..fairseq_side.options import gains_of, plan_of
 from ..layers import EMBED_GAIN
+from ..together import build_together
 
 # Options of fairseq's LSTM that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -43,7 +44,7 @@ class Word2KetLSTMModel(FactorizedModel, LSTMModel):
                 "have; take cross_entropy or label_smoothed_cross_entropy"
             )
         try:
-            model = super().build_model(args, task)
+            model = build_together(super().build_model(args, task))
         except ValueError as error:  # ties and sizes that do not fit: fairseq says so in one line
             raise ShapeshifterError(str(error)) from error
         return factorize(model, plan_of(args, {"*.embed_tokens": "--embed-rank"}), **gains_of(args))
