@@ -10,7 +10,8 @@ Works on any `nn.Module` in place::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -144,6 +145,18 @@ def check(model: nn.Module, plan: Plan) -> None:
             _family_of(rule, matrix)
 
 
+def largest_rank(rule: Rule, matrix: Matrix) -> int:
+    """The largest rank that fits a matrix in the family of a rule that factorizes it.
+
+    Raises:
+        ShapeshifterError: if the family or its options do not fit the matrix.
+    """
+    family = rule.spec.family
+    with _naming(rule, matrix):
+        kind = family_named(family.name, family.options, for_linear=not matrix.is_embedding)
+        return kind.max_rank(*matrix.weight.shape, **family.options)
+
+
 def is_factorized(model: nn.Module, name: str) -> bool:
     """Whether the module of that name holds factors."""
     return isinstance(model.get_submodule(name), (FactorizedLinear, FactorizedEmbedding))
@@ -188,12 +201,20 @@ def _factors_for(matrix: Matrix, plan: Plan, init: str, gain: float) -> Factoriz
 
 
 def _family_of(rule: Rule, matrix: Matrix) -> Factorization:
-    assert rule.spec is not None
     family, rank = rule.spec.family, rule.spec.rank
+    if rule.spec.at_most:
+        rank = min(rank, largest_rank(rule, matrix))
     n, m = matrix.weight.shape
-    try:
+    with _naming(rule, matrix):
         make = family_named(family.name, family.options, for_linear=not matrix.is_embedding)
         return make(n, m, rank, zero_row=matrix.zero_row, **family.options)
+
+
+@contextmanager
+def _naming(rule: Rule, matrix: Matrix) -> Iterator[None]:
+    """Inside, an error begins with the rule and the matrix that it is about."""
+    try:
+        yield
     except ShapeshifterError as error:
         raise ShapeshifterError(f"{rule.origin} ({next(iter(matrix.modules))}): {error}") from None
 

@@ -45,6 +45,7 @@ class Spec:
 
     rank: int
     family: Family = Family()
+    at_most: bool = False  # where the rank does not fit, the largest that does
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from shapeshifter_fairseq import (
     factorize,
     fold,
 )
+from shapeshifter_fairseq.plan import Family, Rule, Spec
 
 
 class Tagger(nn.Module):
@@ -262,3 +263,13 @@ def test_it_learns():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_rank_at_most_is_the_largest_that_fits():
+    model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 9))
+    spec = Spec(5, Family("low_rank"), at_most=True)
+    factorize(model, Plan((Rule("*", spec, "a rule"), Rule("1", Spec(3, spec.family), "another"))))
+    assert [layer.factors.rank for layer in model] == [4, 3]
+    wrong = Spec(5, Family("monarch", {"blocks": 7}), at_most=True)
+    with pytest.raises(ShapeshifterError, match=r"^a rule \(0\): blocks=7 does not fit"):
+        factorize(nn.Sequential(nn.Linear(6, 4)), Plan((Rule("*", wrong, "a rule"),)))

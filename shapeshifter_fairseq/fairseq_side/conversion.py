@@ -89,7 +89,7 @@ def project_checkpoint(
     ARCH_CONFIG_REGISTRY[ARCH](settings)
     ARCH_MODEL_REGISTRY[ARCH].refuse_what_cannot_work(settings, task)
     before = sum(parameter.numel() for parameter in model.parameters())
-    plan = plan_of(settings, TRANSFORMER_RANKS)
+    plan = plan_of(settings, TRANSFORMER_RANKS, model)
     found = matrices(model)  # they hold the dense weights
     factorize(model, plan, init="project", progress=progress, **gains_of(settings))
     projected = how_near(found, model)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 
+from torch import nn
+
 from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES
+from ..factorizing import largest_rank, matrices
 from ..layers import EMBED_GAIN, LAYER_GAIN
 from ..plan import DENSE, Family, Plan, Rule, Spec
 from ..stages import ORDERS, STAGE_UPDATES
+
+logger = logging.getLogger(__name__)
+
+# What the architectures write before their ranks: they are lowered where they do not fit, which a
+# rank that the user gives is not.
+AT_MOST = "<="
 
 # The names that the options below have in a namespace.
 FACTOR_OPTIONS = tuple(
@@ -39,7 +50,7 @@ def add_table_options(parser: ArgumentParser) -> None:
         type=_rank,
         metavar="R",
         help="rank of the embeddings and of an output projection that is tied to them (in a "
-        "Transformer of any output projection), or 'dense'",
+        "Transformer of any output projection); '<=R': the largest up to R that fits; or 'dense'",
     )
     parser.add_argument(
         "--factor-plan",
@@ -64,7 +75,7 @@ def add_layer_options(parser: ArgumentParser) -> None:
         "--layer-rank",
         type=_rank,
         metavar="R",
-        help="rank of every attention projection and feed-forward matrix, or 'dense'",
+        help="rank of every attention projection and feed-forward matrix, as --embed-rank",
     )
     parser.add_argument(
         "--layer-gain",
@@ -94,8 +105,8 @@ def add_stage_options(parser: ArgumentParser) -> None:
     )
 
 
-def plan_of(args: Namespace, ranks: Mapping[str, str]) -> Plan:
-    """The plan that the options make.
+def plan_of(args: Namespace, ranks: Mapping[str, str], model: nn.Module) -> Plan:
+    """The plan that the options make for a dense model; where it lowers ranks, it says so.
 
     Args:
         ranks: as `TRANSFORMER_RANKS`; --factor-plan comes above them all.
@@ -112,11 +123,28 @@ def plan_of(args: Namespace, ranks: Mapping[str, str]) -> Plan:
 
     def rule(pattern: str, option: str) -> Rule:
         rank = getattr(args, option[2:].replace("-", "_"))
-        spec = None if rank == DENSE else Spec(rank, family)
+        at_most = str(rank).startswith(AT_MOST)
+        number = int(rank.removeprefix(AT_MOST)) if at_most else rank
+        spec = None if rank == DENSE else Spec(number, family, at_most)
         return Rule(pattern, spec, f"{origin} {option} {rank}")
 
     plan = Plan(tuple(rule(pattern, option) for pattern, option in ranks.items()))
-    return plan + Plan.parse(args.factor_plan, "--factor-plan", family)
+    plan += Plan.parse(args.factor_plan, "--factor-plan", family)
+    _say_what_is_lowered(plan, model)
+    return plan
+
+
+def _say_what_is_lowered(plan: Plan, model: nn.Module) -> None:
+    """A line for each option whose rank does not fit all of its matrices."""
+    lowered: dict[str, dict[str, None]] = {}  # its origin; ranks and shapes, each once
+    for matrix in matrices(model):
+        rule = plan.rule_for(list(matrix.modules))
+        if rule is not None and rule.spec is not None and rule.spec.at_most:
+            rank, (n, m) = largest_rank(rule, matrix), matrix.weight.shape
+            if rank < rule.spec.rank:
+                lowered.setdefault(rule.origin, {})[f"{rank} for {n} x {m}"] = None
+    for origin, ranks in lowered.items():
+        logger.info(f"{origin} does not fit and is lowered to {', '.join(ranks)}")
 
 
 def gains_of(args: Namespace) -> dict[str, float]:
@@ -125,6 +153,10 @@ def gains_of(args: Namespace) -> dict[str, float]:
 
 
 def _rank(text: str) -> int | str:
-    if text != DENSE and not text.lstrip("-").isdecimal():
-        raise ArgumentTypeError(f"{text!r} is neither a whole number nor {DENSE!r}")
-    return text if text == DENSE else int(text)
+    if text == DENSE or re.fullmatch(rf"{AT_MOST}\d+", text):
+        return text
+    if not re.fullmatch(r"-?\d+", text):
+        raise ArgumentTypeError(
+            f"{text!r} is neither a whole number, nor {AT_MOST!r} and one, nor {DENSE!r}"
+        )
+    return int(text)

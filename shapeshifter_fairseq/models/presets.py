@@ -22,20 +22,20 @@ from .shapeshifter_transformer import (
 # What the sizes and ties are those of, the family, the layer rank and the embed rank.
 _PRESETS = {
     # Equal ranks, not equal parameters (table 8); the tiny one has Shapeshifter's parameters.
-    "lowrank_transformer_iwslt": (shapeshifter_iwslt, "low_rank", 64, 256),
-    "lowrank_transformer_wmt16": (shapeshifter_wmt16, "low_rank", 24, 256),
-    "lowrank_transformer_wmt14": (shapeshifter_wmt14, "low_rank", 64, 256),
-    "lowrank_transformer_tiny": (shapeshifter_tiny, "low_rank", 7, 52),
+    "lowrank_transformer_iwslt": (shapeshifter_iwslt, "low_rank", "<=64", "<=256"),
+    "lowrank_transformer_wmt16": (shapeshifter_wmt16, "low_rank", "<=24", "<=256"),
+    "lowrank_transformer_wmt14": (shapeshifter_wmt14, "low_rank", "<=64", "<=256"),
+    "lowrank_transformer_tiny": (shapeshifter_tiny, "low_rank", "<=7", "<=52"),
     # PHM leaves the embeddings as they are (section 4.4.1, tables 4 and 5).
-    "phm_transformer_iwslt": (shapeshifter_iwslt, "phm", 16, DENSE),
-    "phm_transformer_wmt16": (shapeshifter_wmt16, "phm", 16, DENSE),
-    "phm_transformer_wmt14": (shapeshifter_wmt14, "phm", 16, DENSE),
-    "phm_transformer_tiny": (shapeshifter_tiny, "phm", 8, DENSE),
+    "phm_transformer_iwslt": (shapeshifter_iwslt, "phm", "<=16", DENSE),
+    "phm_transformer_wmt16": (shapeshifter_wmt16, "phm", "<=16", DENSE),
+    "phm_transformer_wmt14": (shapeshifter_wmt14, "phm", "<=16", DENSE),
+    "phm_transformer_tiny": (shapeshifter_tiny, "phm", "<=8", DENSE),
 }
 
 
 def _architecture(
-    sizes: Callable[[Namespace], None], family: str, layer_rank: int, embed_rank: int | str
+    sizes: Callable[[Namespace], None], family: str, layer_rank: str, embed_rank: str
 ) -> Callable[[Namespace], None]:
     def architecture(args: Namespace) -> None:
         args.factorization = getattr(args, "factorization", family)

@@ -63,7 +63,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         shapeshifter_base(args)  # options that an older checkpoint does not have yet
         cls.refuse_what_cannot_work(args, task)
         model = build_together(super().build_model(args, task))
-        plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
+        plan, gains = plan_of(args, TRANSFORMER_RANKS, model), gains_of(args)
         if args.stage_updates is None:
             factorize(model, plan, **gains)
             model.choose_attention_()
@@ -123,15 +123,16 @@ def _is_cheaper_by_factors(layer: nn.Module) -> bool:
 
 
 # --- architectures ---------------------------------------------------------------------------
-# Sizes, ties and ranks of the dissertation's tables 5b to 7; the options override each of them.
+# Sizes, ties and ranks of the dissertation's tables 5b to 7; the options override each of them. A
+# rank '<=R' is lowered where a small dictionary or a narrow model does not allow R.
 
 
 @register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer")
 def shapeshifter_base(args: Namespace) -> None:
     """fairseq's base Transformer (6+6 blocks, 512 wide, 2048 FFN, 8 heads), nothing tied."""
     args.factorization = getattr(args, "factorization", Family.name)
-    args.layer_rank = getattr(args, "layer_rank", 64)
-    args.embed_rank = getattr(args, "embed_rank", 256)
+    args.layer_rank = getattr(args, "layer_rank", "<=64")
+    args.embed_rank = getattr(args, "embed_rank", "<=256")
     args.factor_plan = getattr(args, "factor_plan", "")
     args.layer_gain = getattr(args, "layer_gain", LAYER_GAIN)
     args.embed_gain = getattr(args, "embed_gain", EMBED_GAIN)
@@ -151,7 +152,7 @@ def shapeshifter_iwslt(args: Namespace) -> None:
 @register_model_architecture("shapeshifter_transformer", "shapeshifter_transformer_wmt16")
 def shapeshifter_wmt16(args: Namespace) -> None:
     """WMT'16 En-Ro (table 6): one dictionary, all tied, ranks 24/256."""
-    args.layer_rank = getattr(args, "layer_rank", 24)
+    args.layer_rank = getattr(args, "layer_rank", "<=24")
     shapeshifter_wmt14(args)
 
 
@@ -171,6 +172,6 @@ def shapeshifter_tiny(args: Namespace) -> None:
     args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 256)
     args.encoder_attention_heads = getattr(args, "encoder_attention_heads", 4)
     args.decoder_attention_heads = getattr(args, "decoder_attention_heads", 4)
-    args.layer_rank = getattr(args, "layer_rank", 7)
-    args.embed_rank = getattr(args, "embed_rank", 150)
+    args.layer_rank = getattr(args, "layer_rank", "<=7")
+    args.embed_rank = getattr(args, "embed_rank", "<=150")
     shapeshifter_wmt14(args)

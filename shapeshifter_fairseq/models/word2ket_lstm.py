@@ -47,7 +47,8 @@ class Word2KetLSTMModel(FactorizedModel, LSTMModel):
             model = build_together(super().build_model(args, task))
         except ValueError as error:  # ties and sizes that do not fit: fairseq says so in one line
             raise ShapeshifterError(str(error)) from error
-        return factorize(model, plan_of(args, {"*.embed_tokens": "--embed-rank"}), **gains_of(args))
+        plan = plan_of(args, {"*.embed_tokens": "--embed-rank"}, model)
+        return factorize(model, plan, **gains_of(args))
 
 
 @register_model_architecture("word2ket_lstm", "word2ket_lstm_gigaword")
@@ -56,7 +57,7 @@ def word2ket_lstm(args: Namespace) -> None:
     """The model of both experiments (section 3.5): one layer, bidirectional encoder, 256 wide, also
     where embeddings of another width are asked for; nothing tied; word2ketXS of order 2."""
     args.factorization = getattr(args, "factorization", "word2ketxs")
-    args.embed_rank = getattr(args, "embed_rank", 10)
+    args.embed_rank = getattr(args, "embed_rank", "<=10")
     args.factor_plan = getattr(args, "factor_plan", "")
     args.embed_gain = getattr(args, "embed_gain", EMBED_GAIN)
     args.dropout = getattr(args, "dropout", 0.2)

@@ -53,6 +53,15 @@ def folds(corpus: Path, checkpoint: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_default_ranks_suit_a_small_dictionary(corpus, tmp_path):
+    """They are lowered alike where the checkpoint is trained on and where it translates."""
+    defaults = ["--layer-rank", "<=64", "--embed-rank", "<=256", "--no-epoch-checkpoints"]
+    for updates in ("2", "3"):
+        log = train(corpus, tmp_path, *defaults, "--max-update", updates)
+        assert len(re.findall("--embed-rank <=256 does not fit and is lowered to ", log)) == 1
+    assert len(translate(corpus, [tmp_path / "checkpoint_last.pt"])) == 12
+
+
 def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
     state = state_of(trained)
     assert state["extra_state"]["best"] < 5.5  # validation loss; it begins above 7

@@ -161,6 +161,30 @@ def test_a_training_that_restores_a_projection_begins_anew(tmp_path):
     assert state["extra_state"]["train_iterator"] == {"epoch": 1, "iterations_in_epoch": 0}
 
 
+def test_default_ranks_that_do_not_fit_are_lowered(tmp_path, caplog):
+    """Also where the checkpoint that was made so is loaded, in factors and folded."""
+    caplog.set_level("INFO", "shapeshifter_fairseq")
+    trained(tmp_path / "dense.pt", "--arch", "transformer")
+    assert run("project", tmp_path / "dense.pt", tmp_path / "out.pt") == 0
+    said = [line for line in caplog.messages if "lowered" in line]
+    assert len(said) == 2
+    assert "--embed-rank <=256 does not fit" in said[0] and "--layer-rank <=64" in said[1]
+    state = load(tmp_path / "out.pt")
+    args = state["cfg"]["model"]
+    assert (args.layer_rank, args.embed_rank) == ("<=64", "<=256")
+    built(args).load_state_dict(state["model"])
+    assert run("fold", tmp_path / "out.pt", tmp_path / "folded.pt") == 0
+    typed = ["--layer-rank", "64"]
+    assert run("project", tmp_path / "dense.pt", tmp_path / "x.pt", *typed) == 2
+
+
+def test_ranks_as_numbers_load_as_they_are(tmp_path):
+    """As checkpoints hold them from before default ranks were lowered."""
+    args = parsed("--arch", "shapeshifter_transformer", "--layer-rank", "12", "--embed-rank", "20")
+    assert {args.layer_rank, args.embed_rank} == {12, 20}
+    assert built(args).encoder.layers[0].fc1.factors.rank == 12
+
+
 OURS = ["--arch", "shapeshifter_transformer", *RANKS]
 
 

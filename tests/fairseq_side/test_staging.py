@@ -291,6 +291,16 @@ def test_processes_share_all_that_a_projection_found(dense, monkeypatch):
     assert {tensor.data_ptr() for tensor in sent} == expected
 
 
+def test_ranks_at_most_are_lowered_stage_by_stage(dense, caplog):
+    caplog.set_level("INFO", "shapeshifter_fairseq")
+    trainer = begun(dense, "--layer-rank", "<=99", "--embed-rank", "<=99")
+    assert sum("is lowered to" in line for line in caplog.messages) == 2  # before the training
+    train(trainer, 9)
+    model = trainer.get_model()
+    assert model.encoder.embed_tokens.factors.rank == model.encoder.layers[0].fc1.factors.rank == 16
+    assert sum("is lowered to" in line for line in caplog.messages) == 2
+
+
 def test_the_best_loss_is_that_of_the_stage(dense):
     checkpoint_utils.save_checkpoint.best = 1.0
     trainer = begun(dense)

@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import pytest
 import torch
+from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.modules import MultiheadAttention
 from torch import nn
 
@@ -15,6 +16,7 @@ from shapeshifter_fairseq import (
 )
 from shapeshifter_fairseq.factorizations import FAMILIES, cost, factorization, kronecker
 from shapeshifter_fairseq.fairseq_side.counting import build_models, count
+from shapeshifter_fairseq.fairseq_side.factorized_model import FactorizedModel
 
 # Millions in the dissertation's tables 5b, 6 and 7: total, encoder/decoder, embedding; dense total.
 TABLES = [
@@ -151,7 +153,7 @@ def test_every_family_by_one_option(family, layer_rank, embed_rank):
         ("--factorization monarch/blocks=900", r"monarch/blocks=900 --embed.*blocks=900 .* 1 to"),
         (
             "--factorization word2ket --embed-rank 4",
-            r"--layer-rank \d+ .* word2ket is for embeddings",
+            r"--layer-rank <=7 .* word2ket is for embeddings",
         ),
         ("--factorization low_rank --embed-rank 600", "--embed-rank 600 .*choose 1 to 128"),
     ],
@@ -160,6 +162,39 @@ def test_mistakes_about_families_are_explained(options, message):
     with pytest.raises(ShapeshifterError, match=message) as error:
         build_models("shapeshifter_transformer_tiny", 500, 500, True, options.split())
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_default_rank_is_lowered_to_what_fits_and_it_is_said_once(caplog):
+    caplog.set_level("INFO", "shapeshifter_fairseq")
+    narrow = ["--encoder-embed-dim", "128", "--encoder-ffn-embed-dim", "4"]
+    _, model, _ = build_models("shapeshifter_transformer_tiny", 100, 100, True, narrow)
+    assert model.encoder.embed_tokens.factors.rank == 80
+    assert model.encoder.layers[0].fc1.factors.rank == 7
+    (line,) = caplog.messages
+    assert line.endswith("--embed-rank <=150 does not fit and is lowered to 80 for 100 x 128")
+
+
+def test_a_rank_that_is_given_is_not_lowered():
+    for given in (["--embed-rank", "81"], ["--factor-plan", "*embed_tokens=81"]):
+        with pytest.raises(ShapeshifterError, match="81.* does not fit a 100 x 128 matrix"):
+            build_models("shapeshifter_transformer_tiny", 100, 100, True, given)
+    with pytest.raises(ShapeshifterError, match="--embed-rank <=0 .*rank 0 does not fit"):
+        build_models("shapeshifter_transformer_tiny", 100, 100, True, ["--embed-rank", "<=0"])
+
+
+OURS = sorted(
+    name for name, model in ARCH_MODEL_REGISTRY.items() if issubclass(model, FactorizedModel)
+)
+
+
+@pytest.mark.parametrize("arch", OURS)
+def test_every_architecture_takes_a_small_dictionary(arch):
+    small = ["--encoder-layers", "1", "--decoder-layers", "1", "--encoder-embed-dim", "16"]
+    small += ["--decoder-embed-dim", "16"]
+    if "lstm" not in arch:
+        small += ["--encoder-ffn-embed-dim", "24", "--decoder-ffn-embed-dim", "24"]
+    counts = count(arch, 30, 30, True, small)
+    assert counts["total"] > 0
 
 
 def test_plan_reaches_single_matrices():
