@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_compare import cells, write
+from tests.test_runs import cells, write
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
