@@ -70,6 +70,7 @@ def factorize(
     layer_gain: float = LAYER_GAIN,
     embed_gain: float = EMBED_GAIN,
     progress: Callable[[list[Matrix]], Iterable[Matrix]] = iter,
+    std_of: Callable[[nn.Parameter], float | None] = lambda weight: None,
 ) -> nn.Module:
     """Replace a model's dense matrices in place with factors; ties and biases stay, and what is
     frozen (`requires_grad`) stays frozen.
@@ -81,9 +82,11 @@ def factorize(
         init: "random" draws the factors so that each W starts with the standard deviation that its
             dense weight had (the padding row aside); "project" makes each W the best approximation
             of its dense weight, see `Factorization.project_`.
-        layer_gain, embed_gain: step size of W under Adam for linear layers and for tables that
+        layer_gain, embed_gain: how far a step of Adam moves W, of linear layers and of tables that
             serve as an embedding, see `Factorization.initialize_`.
         progress: wraps the list of matrices, as `tqdm.tqdm` does; large ones take a while.
+        std_of: the standard deviation of a weight that holds no numbers, and None for all others,
+            see `Undrawn`.
 
     Returns:
         The same model.
@@ -99,7 +102,7 @@ def factorize(
     _check_every_rule_matches(plan, found)
     # All factors are made before the first layer is replaced, so that an error changes nothing.
     factors = [
-        _factors_for(matrix, plan, init, embed_gain if matrix.is_embedding else layer_gain)
+        _factors_for(matrix, plan, init, embed_gain if matrix.is_embedding else layer_gain, std_of)
         for matrix in progress(found)
     ]
     for matrix, made in zip(found, factors):
@@ -172,7 +175,13 @@ def _check_every_rule_matches(plan: Plan, found: list[Matrix]) -> None:
             )
 
 
-def _factors_for(matrix: Matrix, plan: Plan, init: str, gain: float) -> Factorization | None:
+def _factors_for(
+    matrix: Matrix,
+    plan: Plan,
+    init: str,
+    gain: float,
+    std_of: Callable[[nn.Parameter], float | None],
+) -> Factorization | None:
     rule = plan.rule_for(list(matrix.modules))
     if rule is None or rule.spec is None:
         return None
@@ -188,9 +197,11 @@ def _factors_for(matrix: Matrix, plan: Plan, init: str, gain: float) -> Factoriz
         except ShapeshifterError as error:
             raise ShapeshifterError(f"{name}: {error}") from None
         return factors.to(matrix.weight)
-    if matrix.zero_row is not None:
-        weight = torch.cat([weight[: matrix.zero_row], weight[matrix.zero_row + 1 :]])
-    std = weight.std().item()
+    std = std_of(matrix.weight)
+    if std is None:
+        if matrix.zero_row is not None:
+            weight = torch.cat([weight[: matrix.zero_row], weight[matrix.zero_row + 1 :]])
+        std = weight.std().item()
     if not 0 < std < math.inf:
         raise ShapeshifterError(
             f"{name}: factors cannot be drawn with its weight's standard deviation, {std}; draw "

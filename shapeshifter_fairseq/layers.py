@@ -25,7 +25,7 @@ from .errors import ShapeshifterError
 from .factorizations import Factorization, family_named
 
 # How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1. README,
-# "The step size", says how the two were chosen.
+# "The gain", says how the two were chosen.
 LAYER_GAIN = 2.0
 EMBED_GAIN = 6.0
 
@@ -39,7 +39,7 @@ class FactorizedLinear(nn.Module):
         bias: whether a bias is added (it stays an ordinary vector).
         rank: how many terms W is the sum of.
         family: name of the factorization, a key of `factorizations.FAMILIES`.
-        gain: step size of W under Adam, see `Factorization.initialize_`.
+        gain: how far a step of Adam moves W, see `Factorization.initialize_`.
         options: options of the family, for example ``blocks=4``.
 
     Raises:
@@ -108,7 +108,7 @@ class FactorizedEmbedding(nn.Module):
         padding_idx: token whose embedding is zero and stays zero; as in torch, -1 is the last.
         rank: how many terms W is the sum of.
         family: name of the factorization, a key of `factorizations.FAMILIES`.
-        gain: step size of W under Adam, see `Factorization.initialize_`.
+        gain: how far a step of Adam moves W, see `Factorization.initialize_`.
         options: options of the family, for example ``blocks=4``.
 
     Raises:

@@ -95,6 +95,16 @@ class Plan:
     def __add__(self, later: Plan) -> Plan:
         return Plan(self.rules + later.rules)
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is plain from the rules alone that all matrices stay dense."""
+        for rule in reversed(self.rules):
+            if rule.spec is not None:
+                return False
+            if rule.pattern == "*":
+                break
+        return True
+
     def rule_for(self, names: Sequence[str]) -> Rule | None:
         """The rule that decides on the matrix with these names, or None."""
         return next((rule for rule in reversed(self.rules) if rule.matches(names)), None)

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, Plan, factorize
+from shapeshifter_fairseq import (
+    FactorizedEmbedding,
+    FactorizedLinear,
+    Plan,
+    build_together,
+    factorize,
+)
 from shapeshifter_fairseq.factorizations import FAMILIES, kronecker
 from shapeshifter_fairseq.factorizing import matrices
 from shapeshifter_fairseq.projection import how_near, relative_error
@@ -105,3 +111,40 @@ def test_a_models_ties_stay():
     factorize(model.cuda(), Plan.parse("*=3"))
     assert model["out"].factors is model["embed"].factors
     assert model["out"](model["embed"](torch.tensor([3], device="cuda"))).shape == (1, 50)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_step_never_waits_for_the_gpu(family, together):
+    """Lookups, layers and a tied output, forward and backward: no result is asked for."""
+    rank, layers = rank_of(family), [nn.Embedding(480, 40, padding_idx=1), nn.Linear(40, 480)]
+    layers[1].weight = layers[0].weight
+    model = factorize(nn.Sequential(*layers).cuda(), Plan.parse(f"*={family}:{rank}"))
+    if together:
+        build_together(model)
+    tokens = TOKENS.cuda()
+    model(tokens).square().sum().backward()  # the libraries' first calls may wait
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model(tokens).square().sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("family", LINEAR)
+def test_built_together_under_autocast(family, dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(4)))
+    model = factorize(model, Plan.parse(f"*={family}:4")).cuda()
+    other = build_together(copy.deepcopy(model))
+    x = torch.randn(32, 64, device="cuda")
+    found = []
+    for each in (model, other):
+        with torch.autocast("cuda", dtype):
+            y = each(x)
+        y.float().square().mean().backward()
+        found.append([y, *(parameter.grad for parameter in each.parameters())])
+    for here, there in zip(*found):
+        assert (here.float() - there.float()).norm() <= 2e-2 * here.float().norm() + 1e-9

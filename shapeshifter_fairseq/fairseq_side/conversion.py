@@ -21,7 +21,13 @@ from .averaging import mean_of
 from .checkpoints import of_file, read_checkpoint, refuse_to_replace, write_checkpoint
 from .counting import task_with
 from .factorized_model import FactorizedModel
-from .options import FACTOR_OPTIONS, TRANSFORMER_RANKS, gains_of, plan_of
+from .options import (
+    FACTOR_OPTIONS,
+    TRANSFORMER_RANKS,
+    gains_of,
+    plan_of,
+    say_what_is_lowered,
+)
 
 ARCH = "shapeshifter_transformer"
 # Options that shape a model and that fairseq's base_architecture does not set.
@@ -89,7 +95,8 @@ def project_checkpoint(
     ARCH_CONFIG_REGISTRY[ARCH](settings)
     ARCH_MODEL_REGISTRY[ARCH].refuse_what_cannot_work(settings, task)
     before = sum(parameter.numel() for parameter in model.parameters())
-    plan = plan_of(settings, TRANSFORMER_RANKS, model)
+    plan = plan_of(settings, TRANSFORMER_RANKS)
+    say_what_is_lowered(plan, model)
     found = matrices(model)  # they hold the dense weights
     factorize(model, plan, init="project", progress=progress, **gains_of(settings))
     projected = how_near(found, model)

@@ -63,7 +63,7 @@ def add_table_options(parser: ArgumentParser) -> None:
         "--embed-gain",
         type=float,
         metavar="G",
-        help="step size of the embeddings: how far Adam's first update moves an entry of W, in "
+        help="gain of the embeddings: how far Adam's first update moves an entry of W, in "
         f"learning rates (default {EMBED_GAIN}; a dense matrix has 1). Lower it if training "
         "diverges",
     )
@@ -105,8 +105,8 @@ def add_stage_options(parser: ArgumentParser) -> None:
     )
 
 
-def plan_of(args: Namespace, ranks: Mapping[str, str], model: nn.Module) -> Plan:
-    """The plan that the options make for a dense model; where it lowers ranks, it says so.
+def plan_of(args: Namespace, ranks: Mapping[str, str]) -> Plan:
+    """The plan that the options make.
 
     Args:
         ranks: as `TRANSFORMER_RANKS`; --factor-plan comes above them all.
@@ -117,7 +117,7 @@ def plan_of(args: Namespace, ranks: Mapping[str, str], model: nn.Module) -> Plan
     for name, gain in gains_of(args).items():
         if gain <= 0:
             option = "--" + name.replace("_", "-")
-            raise ShapeshifterError(f"{option} {gain}: a step size is a number above 0")
+            raise ShapeshifterError(f"{option} {gain}: a gain is a number above 0")
     origin = f"--factorization {args.factorization}"
     family = Family.parse(args.factorization, origin)
 
@@ -129,13 +129,11 @@ def plan_of(args: Namespace, ranks: Mapping[str, str], model: nn.Module) -> Plan
         return Rule(pattern, spec, f"{origin} {option} {rank}")
 
     plan = Plan(tuple(rule(pattern, option) for pattern, option in ranks.items()))
-    plan += Plan.parse(args.factor_plan, "--factor-plan", family)
-    _say_what_is_lowered(plan, model)
-    return plan
+    return plan + Plan.parse(args.factor_plan, "--factor-plan", family)
 
 
-def _say_what_is_lowered(plan: Plan, model: nn.Module) -> None:
-    """A line for each option whose rank does not fit all of its matrices."""
+def say_what_is_lowered(plan: Plan, model: nn.Module) -> None:
+    """Log a line for each option whose rank does not fit all of its matrices of a dense model."""
     lowered: dict[str, dict[str, None]] = {}  # its origin; ranks and shapes, each once
     for matrix in matrices(model):
         rule = plan.rule_for(list(matrix.modules))
@@ -148,7 +146,7 @@ def _say_what_is_lowered(plan: Plan, model: nn.Module) -> None:
 
 
 def gains_of(args: Namespace) -> dict[str, float]:
-    """The step sizes, as `factorize` takes them."""
+    """The gains, as `factorize` takes them."""
     return {name: getattr(args, name) for name in ("layer_gain", "embed_gain") if name in args}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerModel, base_architecture, transformer_iwslt_de_en
@@ -19,12 +20,14 @@ from ..fairseq_side.options import (
     add_stage_options,
     gains_of,
     plan_of,
+    say_what_is_lowered,
 )
 from ..fairseq_side.staging import stage_in_trainer
 from ..layers import EMBED_GAIN, LAYER_GAIN, FactorizedLinear
 from ..plan import Family
 from ..stages import Stages
 from ..together import build_together
+from ..undrawn import Undrawn
 
 # Options of fairseq's Transformer that cannot work on factors, and why.
 _UNSUPPORTED = {
@@ -62,14 +65,19 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
         shapeshifter_base(args)  # options that an older checkpoint does not have yet
         cls.refuse_what_cannot_work(args, task)
-        model = build_together(super().build_model(args, task))
-        plan, gains = plan_of(args, TRANSFORMER_RANKS, model), gains_of(args)
-        if args.stage_updates is None:
-            factorize(model, plan, **gains)
-            model.choose_attention_()
+        plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
+        staged, undrawn = args.stage_updates is not None, Undrawn()
+        # Nobody needs the numbers of a matrix that becomes factors at once.
+        with nullcontext() if staged or plan.is_dense else undrawn:
+            model = build_together(super().build_model(args, task))
+        say_what_is_lowered(plan, model)
+        if staged:
+            model.stages = Stages.of(model, plan, gains, args.stage_updates, args.stage_order)
+            stage_in_trainer()
             return model
-        model.stages = Stages.of(model, plan, gains, args.stage_updates, args.stage_order)
-        stage_in_trainer()
+        factorize(model, plan, **gains, std_of=undrawn.std_of)
+        undrawn.draw_rest_(model)
+        model.choose_attention_()
         return model
 
     @staticmethod

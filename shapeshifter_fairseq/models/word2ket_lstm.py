@@ -11,7 +11,7 @@ from fairseq.tasks import FairseqTask
 from ..errors import ShapeshifterError
 from ..factorizing import factorize
 from ..fairseq_side.factorized_model import FactorizedModel, refuse
-from ..fairseq_side.options import gains_of, plan_of
+from ..fairseq_side.options import gains_of, plan_of, say_what_is_lowered
 from ..layers import EMBED_GAIN
 from ..together import build_together
 
@@ -47,7 +47,8 @@ class Word2KetLSTMModel(FactorizedModel, LSTMModel):
             model = build_together(super().build_model(args, task))
         except ValueError as error:  # ties and sizes that do not fit: fairseq says so in one line
             raise ShapeshifterError(str(error)) from error
-        plan = plan_of(args, {"*.embed_tokens": "--embed-rank"}, model)
+        plan = plan_of(args, {"*.embed_tokens": "--embed-rank"})
+        say_what_is_lowered(plan, model)
         return factorize(model, plan, **gains_of(args))
 
 

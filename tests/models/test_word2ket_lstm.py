@@ -143,7 +143,7 @@ def test_a_padding_token_has_the_zero_row():
         ("--factorization word2kt", "there is no family 'word2kt'"),
         ("--factorization word2ketxs/order=9 --embed-rank 1", "order=9 does not fit a 60 x 16"),
         ("--embed-rank 9000", "--embed-rank 9000 .*choose 1 to"),
-        ("--embed-gain 0", "--embed-gain 0.0: a step size"),
+        ("--embed-gain 0", "--embed-gain 0.0: a gain"),
         ("--factor-plan decoder.fc_out=word2ket:1", "fc_out.*word2ket is for embeddings"),
         ("--factor-plan *.fc1=4", "'\\*.fc1=4' matches no matrix"),
     ],
