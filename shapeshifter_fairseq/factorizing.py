@@ -112,10 +112,13 @@ def factorize(
     return model
 
 
-def fold(model: nn.Module) -> nn.Module:
+def fold(model: nn.Module, keep: Callable[[nn.Module], bool] = lambda layer: False) -> nn.Module:
     """Replace every factorized layer in place with the ordinary layer that computes the same.
 
     Layers that share factors share the weight afterwards.
+
+    Args:
+        keep: whether a factorized layer stays as it is.
 
     Returns:
         The same model.
@@ -133,7 +136,7 @@ def fold(model: nn.Module) -> nn.Module:
     layers = {
         name: module
         for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, (FactorizedLinear, FactorizedEmbedding))
+        if isinstance(module, (FactorizedLinear, FactorizedEmbedding)) and not keep(module)
     }
     return _replace(model, layers, dense_layer)
 

@@ -90,11 +90,11 @@ def test_linear_of_every_family(family, rank, vectors):
 
 
 def test_low_rank_layers_do_not_build_w(monkeypatch):
-    layer = FactorizedLinear(64, 64, rank=4, family="low_rank")
+    layer = FactorizedLinear(256, 256, rank=4, family="low_rank")
     monkeypatch.setattr(layer.factors, "_materialize", None)
-    layer(torch.randn(100, 64)).sum().backward()
+    layer(torch.randn(100, 256)).sum().backward()
     with torch.no_grad():
-        layer.eval()(torch.randn(100, 64))
+        layer.eval()(torch.randn(100, 256))
 
 
 @pytest.mark.parametrize(

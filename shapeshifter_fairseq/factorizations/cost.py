@@ -18,6 +18,8 @@ PART, GPU_PART = 2**18, 2**23
 TABLE, GPU_TABLE = 2**21, 2**25
 # Row by row, a token costs as much as this many rows of a table that is built whole.
 ROWS_A_TOKEN = 2
+# As many multiplications as one of torch's calls takes time for, on a processor.
+CALL = 2**17
 # How many times longer several small products take for a multiplication than a large one does. A
 # processor's figure is the family's; a GPU multiplies so fast that it waits for memory instead.
 GPU_SLOWNESS = 8.0

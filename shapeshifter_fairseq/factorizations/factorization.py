@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ShapeshifterError
-from .cost import GPU_SLOWNESS, ROWS_A_TOKEN, is_gpu
+from .cost import CALL, GPU_SLOWNESS, ROWS_A_TOKEN, is_gpu
 from .drawing import Drawn
 from .fitting import Fitted
 from .kept import KeptWeight
@@ -67,8 +67,9 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
 
     for_linear = True
     # How many times longer `_by_factors` takes, on a processor, for a multiplication than one large
-    # product does.
+    # product does, and how many calls of torch's it makes.
     by_factors_slowness = 1.0
+    by_factors_calls = 8
 
     def __init__(
         self, n: int, m: int, rank: int, zero_row: int | None = None, **options: int
@@ -230,9 +231,12 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
 
     def is_cheaper_by_factors(self, vectors: int) -> bool:
         """Whether a product with so many vectors is faster without W."""
-        slowness = GPU_SLOWNESS if is_gpu(self.scale.device) else self.by_factors_slowness
-        with_w = self.n * self.m * (vectors + (0 if self._keeps_w else self.rank))
-        return self._by_factors_cost(vectors) * slowness < with_w
+        cost = self._by_factors_cost(vectors)
+        if is_gpu(self.scale.device):
+            cost *= GPU_SLOWNESS
+        else:
+            cost = cost * self.by_factors_slowness + CALL * self.by_factors_calls
+        return cost < self.n * self.m * (vectors + (0 if self._keeps_w else self.rank))
 
     def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x W^T + bias with a W for this product alone; a family may do better than this."""

@@ -20,6 +20,8 @@ class LowRank(Factorization):
     A matrix is projected by its r largest singular values; no U V is nearer.
     """
 
+    by_factors_calls = 3
+
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
         super().__init__(n, m, rank, zero_row)
         self.U = nn.Parameter(torch.empty(n, rank))  # shape: (n, r)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
+from functools import partial
 
+import torch
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerModel, base_architecture, transformer_iwslt_de_en
 from fairseq.modules import MultiheadAttention
@@ -43,7 +45,8 @@ _UNSUPPORTED = {
 }
 
 
-MANY = 2**20  # vectors, of which building W costs nothing beside multiplying with it
+# Vectors of a large batch, beside which building W costs nothing, and of a beam.
+MANY, FEW = 2**20, 5
 
 
 @register_model("shapeshifter_transformer")
@@ -112,7 +115,9 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
             if isinstance(module, MultiheadAttention):
                 layers = (module.q_proj, module.k_proj, module.v_proj, module.out_proj)
                 # fairseq's switch between the two ways, made for pruned heads.
-                module.skip_embed_dim_check = all(map(_is_cheaper_by_factors, layers))
+                module.skip_embed_dim_check = all(
+                    _is_cheaper_by_factors(layer, MANY) for layer in layers
+                )
 
     def _apply(self, fn, recurse: bool = True) -> ShapeshifterTransformerModel:  # .cuda(), ...
         super()._apply(fn, recurse)
@@ -120,14 +125,20 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         return self
 
     def make_generation_fast_(self, **kwargs) -> None:
-        """As fairseq's, after which no model trains: so the layers become ordinary ones here."""
-        fold(self)
+        """As fairseq's, after which no model trains: so the layers become ordinary ones here, but
+        for those that are faster factor by factor."""
+        self.eval()
+        with torch.no_grad():
+            fold(self, keep=partial(_is_cheaper_by_factors, vectors=FEW))
         self.choose_attention_()
         super().make_generation_fast_(**kwargs)
 
 
-def _is_cheaper_by_factors(layer: nn.Module) -> bool:
-    return isinstance(layer, FactorizedLinear) and layer.factors.is_cheaper_by_factors(MANY)
+def _is_cheaper_by_factors(layer: nn.Module, vectors: int) -> bool:
+    """Of a layer by itself: what is tied to an embedding is a table's row too."""
+    if not isinstance(layer, FactorizedLinear) or layer.factors.zero_row is not None:
+        return False
+    return layer.factors.is_cheaper_by_factors(vectors)
 
 
 # --- architectures ---------------------------------------------------------------------------

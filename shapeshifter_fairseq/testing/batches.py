@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ..factorizations import cost
 from ..layers import FactorizedLinear
 from ..together import Group, built_together
 from .case import FamilyCase
@@ -15,7 +16,8 @@ from .case import FamilyCase
 
 class BatchConformance(FamilyCase):
     @pytest.mark.parametrize("autocast", [False, True])
-    def test_built_together_they_are_what_they_are_alone(self, nmr, autocast):
+    def test_built_together_they_are_what_they_are_alone(self, nmr, autocast, monkeypatch):
+        monkeypatch.setattr(cost, "PART", 3 * nmr[0] * nmr[1])
         dtype = torch.float32 if autocast else torch.float64
         members = nn.ModuleList(self.make(nmr, std, zero_row=nmr[0] // 2) for std in (0.02, 0.3, 1))
         members.to(dtype)
@@ -37,7 +39,8 @@ class BatchConformance(FamilyCase):
             error = (one.grad - other.grad).norm()
             assert error <= tolerance * other.grad.norm() + 1e-12
 
-    def test_who_is_not_used_gets_no_gradient(self, nmr):
+    def test_who_is_not_used_gets_no_gradient(self, nmr, monkeypatch):
+        monkeypatch.setattr(cost, "PART", 2 * nmr[0] * nmr[1])
         used, unused = self.make(nmr), self.make(nmr)
         with built_together(nn.ModuleList([used, unused])):
             used.weight().sum().backward()
@@ -48,6 +51,7 @@ class BatchConformance(FamilyCase):
         n, m, _ = nmr
         if not self.family.for_linear:
             pytest.skip("for embeddings")
+        monkeypatch.setattr(cost, "PART", 2 * n * m)
         layers = nn.ModuleList(FactorizedLinear.holding(self.make(nmr), None) for _ in range(2))
         builds = []
         monkeypatch.setattr(self.family, "is_cheaper_by_factors", lambda self, vectors: False)

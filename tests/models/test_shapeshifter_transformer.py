@@ -255,13 +255,13 @@ def one_block_each(*options: str) -> nn.Module:
 
 def test_attention_of_a_cheap_family_multiplies_no_weight_out(monkeypatch):
     model = one_block_each("--factorization", "monarch", "--layer-rank", "4", "--embed-rank", "8")
-    tokens = torch.randint(4, 300, (3, 7))
+    tokens = torch.randint(4, 300, (60, 7))
     tokens[0, 4:] = model.encoder.padding_idx
     attention = [module for module in model.modules() if isinstance(module, MultiheadAttention)]
     assert [each.skip_embed_dim_check for each in attention] == [True] * 3
 
     def outputs_and_gradients():
-        logits, _ = model(tokens, LONG, tokens)
+        logits, _ = model(tokens, torch.full((60,), 7), tokens)
         return [logits, *torch.autograd.grad(logits.square().mean(), list(model.parameters()))]
 
     with monkeypatch.context() as patch:
@@ -320,3 +320,18 @@ def test_a_model_that_only_generates_has_ordinary_layers():
     factorized = (FactorizedLinear, FactorizedEmbedding)
     assert not any(isinstance(module, factorized) for module in model.modules())
     assert model.decoder.embed_tokens.weight is model.decoder.output_projection.weight
+
+
+def test_a_model_that_only_generates_keeps_what_is_faster_in_factors():
+    wide = "--encoder-embed-dim 256 --decoder-embed-dim 256 --encoder-ffn-embed-dim 512"
+    options = ["--factorization", "low_rank", "--layer-rank", "8", "--embed-rank", "8"]
+    model = one_block_each(*wide.split(), "--decoder-ffn-embed-dim", "512", *options).eval()
+    tokens = torch.randint(4, 300, (3, 7))
+    with torch.no_grad():
+        expected, _ = model(tokens, LONG, tokens)
+        model.make_generation_fast_()
+        found, _ = model(tokens, LONG, tokens)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert isinstance(model.decoder.layers[0].fc1, FactorizedLinear)
+    assert type(model.decoder.embed_tokens) is nn.Embedding
+    assert type(model.decoder.output_projection) is nn.Linear
