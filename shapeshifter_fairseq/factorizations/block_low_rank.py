@@ -69,11 +69,14 @@ class BlockLowRank(Factorization):
 
     def _by_factors(self, x: Tensor) -> Tensor:
         b, columns = self.blocks, self.R.shape[3]
-        x = F.pad(x, (0, b * columns - self.m)).view(-1, b, columns)  # shape: (T, b, p)
-        inner = torch.einsum("tjp,ijrp->ijtr", x, self.R * self.scale)
-        y = torch.einsum("ijtr,ijor->iot", inner, self.L)
-        # As blocks with T columns, one in each row of the grid.
-        return self._whole_of(y.unsqueeze(1)).flatten(2).flatten(0, 1)[: self.n].T
+        x = F.pad(x, (0, b * columns - self.m)).view(-1, b, columns).transpose(0, 1)  # (j, T, p)
+        right = (self.R * self.scale).permute(1, 3, 0, 2).flatten(2)  # shape: (j, p, i*r)
+        inner = torch.bmm(x, right).unflatten(2, (b, -1))  # shape: (j, T, i, r)
+        inner = inner.permute(2, 1, 0, 3).flatten(2)  # shape: (i, T, j*r)
+        left = self.L.transpose(2, 3).flatten(1, 2)  # shape: (i, j*r, o)
+        y = torch.bmm(inner, left).transpose(0, 1)  # shape: (T, i, o)
+        # As blocks of one column, whose order is that of W's rows.
+        return self._whole_of(y[:, :, None, :, None]).flatten(1)[:, : self.n]
 
     # --- where the rows of W lie in the blocks; all that a Monarch matrix has differently -------
 
