@@ -19,8 +19,8 @@ ARCH = ("--arch", "x", "--max-update", "4")
 
 def checkpoint(path: Path, updates: int, loss: float | None, best: float | None = 1.5) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    extra = {"val_loss": loss, "best": best}
-    torch.save({"optimizer_history": [{"num_updates": updates}], "extra_state": extra}, path)
+    history, extra = [{"num_updates": updates}], {"val_loss": loss, "best": best}
+    torch.save({"model": {}, "optimizer_history": history, "extra_state": extra}, path)
 
 
 def updates_of(path: Path) -> int:
