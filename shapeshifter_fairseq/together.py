@@ -53,14 +53,14 @@ def built_together(model: nn.Module) -> Iterator[None]:
 
 
 def _open(model: nn.Module, inputs: Any) -> None:
-    if torch.is_grad_enabled():
-        model._built_together = _begin(model)
+    opened = _begin(model) if torch.is_grad_enabled() else []
+    # Behind those of the pass that this one is part of, if a model calls itself.
+    model._built_together = [*getattr(model, "_built_together", ()), opened]
 
 
 def _close(model: nn.Module, inputs: Any, output: Any) -> None:
-    if hasattr(model, "_built_together"):
-        _end(model._built_together)
-        del model._built_together
+    *model._built_together, opened = model._built_together
+    _end(opened)
 
 
 def _begin(model: nn.Module) -> list[Factorization]:

@@ -252,6 +252,25 @@ def test_asking_twice_is_asking_once():
     assert len(model._forward_pre_hooks) == len(model._forward_hooks) == 1
 
 
+@pytest.mark.parametrize("inner_gradients", [True, False])
+def test_a_model_that_calls_itself(inner_gradients, builds):
+    model = make()
+
+    def twice(layer):
+        def call(x: Tensor) -> Tensor:
+            model.wrap = as_it_is
+            with torch.set_grad_enabled(inner_gradients):
+                model(TOKENS)
+            return layer(x)
+
+        return call
+
+    model.wrap = twice
+    loss_of(model).backward()
+    assert builds.count(3) == 3
+    assert_nothing_is_left_open(model)
+
+
 def test_a_model_within_a_model(builds):
     inner = make()
     outer = build_together(nn.Sequential(inner))
