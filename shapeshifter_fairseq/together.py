@@ -67,7 +67,7 @@ def _begin(model: nn.Module) -> list[Factorization]:
     alike: dict[Any, list[Factorization]] = {}
     for module in model.modules():
         # What an outer pass builds stays with it.
-        if isinstance(module, Factorization) and module._builder is None and module.training:
+        if isinstance(module, Factorization) and module._builder is None:
             if module.n * module.m <= table_of(module.scale.device):
                 alike.setdefault(_key(module), []).append(module)
     for group in alike.values():

@@ -354,6 +354,8 @@ def test_a_step_builds_its_matrices_together(make, checkpointing, monkeypatch, t
                 setattr(module, name, 0.0)
     plain = copy.deepcopy(model)
     plain._forward_pre_hooks.clear()
+    plain._forward_hooks.clear()
+    plain._forward_hooks_always_called.clear()
     if checkpointing is not None:
         model.gradient_checkpointing_enable(checkpointing)
     builds = []

@@ -194,9 +194,10 @@ def test_inference_builds_nothing_together(builds):
     assert set(builds) == {1} and len(builds) == built == 10
 
 
-def test_evaluation_with_gradients():
+def test_evaluation_with_gradients(builds):
     found, expected = make().eval(), make(together=False).eval()
     assert_same(gradients(found), gradients(expected))
+    assert builds.count(3) == 3
 
 
 def test_functional_call_takes_the_parameters_it_is_given():
