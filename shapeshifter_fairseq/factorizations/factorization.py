@@ -45,7 +45,10 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     - `degree` and `terms`: W is a sum of `terms` products of `degree` numbers (rank and 2);
     - `scale_each`: `scale` multiplies every factor (only the first);
     - `_project`: the factors of a given matrix (there is no way);
-    - `_by_factors` and `_by_factors_cost`: products with vectors without W (never);
+    - `_by_factors` and `_by_factors_cost`: products with vectors without W (never), and with
+      `by_factors_slowness` and `by_factors_calls` how long they take;
+    - `_linear_with_w`: a product with a W that is used once (W is built and kept for it);
+    - `alike`: which matrices may be built together (those of one shape, rank and options);
     - `for_linear`: whether a linear layer may hold the family by itself (it may);
     - options: whole numbers, such as a count of blocks, that are keyword-only arguments of the
       constructor, `max_rank` and `parameter_count`, each with a default.
