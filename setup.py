@@ -15,6 +15,13 @@ def version() -> str:
 
 # Tried with 5.0.0 and 5.24.0.
 HUGGING_FACE = ["transformers>=5,<6"]
+# Plain text to subwords and back.
+TEXT = [
+    "regex>=2026.11",
+    "sacremoses>=0.2,<0.3",
+    "sentencepiece>=0.2.3,<0.3",
+    "subword-nmt>=0.3.8,<0.4",
+]
 # What the layers are measured against.
 PEERS = [
     "linear_operator>=0.6,<0.7",
@@ -41,19 +48,16 @@ setup(
             "fairseq==0.12.2; python_version < '3.11'",
             "ve-fairseq==0.12.3; python_version >= '3.11'",
         ],
-        # recipes/deploy.sh; recipes/translate.py needs it and the subwords' library of the corpus.
-        "deploy": ["ctranslate2>=4.8,<5"],
+        # recipes/deploy.sh, and `shapeshifter translate`, which needs what the corpus was cut with.
+        "deploy": ["ctranslate2>=4.8,<5", *TEXT],
         "hf": HUGGING_FACE,
         "recipes": [
             "joblib>=1.6,<2",
             "matplotlib>=3.11,<4",
             "polib>=1.2,<2",
-            "regex>=2026.11",
             "rouge-score>=0.1.2,<0.2",
             "sacrebleu>=2.6,<3",
-            "sacremoses>=0.2,<0.3",
-            "sentencepiece>=0.2.3,<0.3",
-            "subword-nmt>=0.3.8,<0.4",
+            *TEXT,
             "tabulate>=0.10,<0.11",
             "tensorboardX>=2.6.5,<3",  # fairseq's curves, without TensorFlow's viewer
             "tqdm>=4.70,<5",

@@ -3,10 +3,14 @@
 set -Eeuo pipefail # -E: the trap below holds in functions too
 unset CDPATH
 
-HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-ROOT=$(dirname -- "$HERE")
-# shellcheck source-path=SCRIPTDIR source=../data-prep/common.sh
-. "$ROOT/data-prep/common.sh"
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# The output of a step goes to the log; descriptor 3 stays with the person who waits.
+exec 3>&1
+say() { printf '%s\n' "$*" >&3; }
+die() {
+  printf '%s: error: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
 
 # The release that the figures in the README were measured with.
 TORCH='torch==2.13.0'
@@ -29,7 +33,12 @@ example:
 HELP
 }
 
-help_if_asked "$@"
+case ${1-} in
+  -h | --help)
+    usage
+    exit
+    ;;
+esac
 extras=$(IFS=,; printf '%s' "${*:-fairseq,recipes}")
 VENV=$ROOT/.venv
 BASE=${PYTHON:-python3}
@@ -55,7 +64,8 @@ pip_install() {
 
 make_venv() {
   local options=(--without-pip)
-  need_tool "$BASE" "install Python 3.11 or 3.12, or set PYTHON to one"
+  command -v "$BASE" >/dev/null 2>&1 ||
+    die "$BASE not found; install Python 3.11 or 3.12, or set PYTHON to one"
   "$BASE" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' ||
     die "$BASE is $("$BASE" --version 2>&1); fairseq's wheels are for Python 3.11 and 3.12: set PYTHON to one of them"
   if has_torch "$BASE"; then options+=(--system-site-packages); fi

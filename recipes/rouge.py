@@ -1,6 +1,6 @@
 """ROUGE-1, -2 and -L of a text, line by line, in the JSON that sacreBLEU prints its scores in.
 
-    python recipes/rouge.py data-bin/gigaword.article-headline/raw/test.headline hypotheses.txt
+    python -m recipes.rouge data-bin/gigaword.article-headline/raw/test.headline hypotheses.txt
 
 F1, the mean of the lines. Words are what stands between spaces: rouge-score's own tokeniser, which
 keeps letters and digits only, would drop the # that Gigaword has for a digit.
@@ -8,8 +8,8 @@ keeps letters and digits only, would drop the # that Gigaword has for a digit.
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -47,21 +47,9 @@ def rouge(references: list[str], hypotheses: list[str]) -> list[dict]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("reference", type=Path)
-    parser.add_argument("hypotheses", type=Path)
-    args = parser.parse_args()
-    texts = (
-        path.read_text(encoding="utf-8").splitlines() for path in (args.reference, args.hypotheses)
-    )
+if __name__ == "__main__":
+    texts = [Path(name).read_text(encoding="utf-8").splitlines() for name in sys.argv[1:3]]
     try:
         print(json.dumps(rouge(*texts), indent=1))
     except ValueError as error:
-        raise SystemExit(f"rouge: error: {args.hypotheses}: {error}") from error
-
-
-if __name__ == "__main__":
-    main()
+        sys.exit(f"rouge: error: {sys.argv[2]}: {error}")

@@ -1,24 +1,5 @@
 #!/usr/bin/env bash
 # WMT'18 English to Romanian, table 4 of the dissertation; see --help.
 set -euo pipefail
-unset CDPATH
-
-ABOUT="WMT'18 English to Romanian with a Transformer of T5-small's size (6+6 layers, 512 wide, FFN 2048, 8
-heads), scored on the development set as in the paper: dense 24.30, Shapeshifter 24/256 22.56 BLEU.
-The paper trains T5 itself, with its vocabulary and LAMB. Data: bash data-prep/prepare-wmt18.sh"
-dataset=wmt18 source=en targets=(ro)
-corpus='"subwords": "sentencepiece", "tokenizer": null, "lowercased": false'
-
-# The paper's batch is 192 sentences, about these tokens; it does not say how many updates.
-arch=shapeshifter_transformer_wmt16
-updates=100000 tokens_per_update=8192 save_every=1000
-export SPLIT=valid
-
-# What differs from the papers' setting in train.sh, for all models; what Shapeshifter alone is
-# given; and options of fairseq-generate. The paper's LAMB (with a rate of 3e-3) is in fairseq for
-# GPUs with NVIDIA's apex only: Adam and its rate stay.
-setting=(--dropout 0.1 --weight-decay 0) shapeshifter=() generate=()
-
-# shellcheck source-path=SCRIPTDIR source=experiment.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/experiment.sh"
-experiment "$@"
+# shellcheck source-path=SCRIPTDIR source=start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .commands import average, compare, fold, params, project, user_dir
+from .commands import average, compare, fold, params, project, translate, user_dir
 from .errors import ShapeshifterError, traceback_is_wanted
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "project": project,
     "average": average,
     "fold": fold,
+    "translate": translate,
     "compare": compare,
 }
 
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         line = str(error)
         if isinstance(error, ModuleNotFoundError):
-            way_out = "bash recipes/install.sh, or pip install '.[fairseq,recipes]' in the checkout"
+            extras = getattr(COMMANDS[args.command], "EXTRAS", "fairseq,recipes")
+            way_out = f"bash recipes/install.sh, or pip install '.[{extras}]' in the checkout"
             line = f"{args.command} needs {error.name}: {way_out}"
         print(f"shapeshifter: error: {line}", file=sys.stderr)
         return 2

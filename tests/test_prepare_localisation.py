@@ -1,20 +1,24 @@
-"""Run data-prep/prepare-localisation.sh on tiny wheels, offline."""
+"""Run data-prep/prepare-localisation.sh on tiny wheels, offline, and test its parts."""
 
-from __future__ import annotations
-
-import fcntl
 import json
 import os
-import subprocess
+import shutil
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from preparation import catalogs, cleaning
+from preparation import wheels as wheel_texts
+from preparation.datasets import localisation
 from sentencepiece import SentencePieceProcessor
 
+from recipes.engine import Engine, Step, fingerprint
+from recipes.engine import lines_of as lines
 from tests.data_prep import made_up_wheels
 from tests.data_prep.made_up_wheels import GOOD, IN_PLONE, MADE_UP
-from tests.data_prep.scripts import DATA_PREP, Run, bare_python, killed, lines, prepare, refused
+from tests.data_prep.scripts import Run, killed, prepare, refused
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +28,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(arguments: list[str | Path], environment: dict[str, str] | None = None) -> Run:
-    return prepare("localisation", *arguments, environment=environment)
+run = partial(prepare, "localisation")
 
 
 class Corpus(NamedTuple):
@@ -42,13 +45,12 @@ def corpus(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     root = tmp_path_factory.mktemp("a folder")
     work, dest = root / "the work", root / "data bin" / "de-en"
     arguments: list[str | Path] = ["de", "en", "--from", wheels, "--work", work, "--dest", dest]
-    return Corpus(work, dest, arguments, run([*arguments, "--vocab-size", "120"]))
+    return Corpus(work, dest, arguments, run(*arguments, "--vocab-size", "120"))
 
 
 def times(folder: Path) -> dict[Path, int]:
-    return {
-        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "prepare.log"
-    }
+    paths = (path for path in folder.rglob("*") if path.name != "prepare.log")
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 def test_makes_a_whole_corpus(corpus: Corpus) -> None:
@@ -61,19 +63,13 @@ def test_makes_a_whole_corpus(corpus: Corpus) -> None:
     }
     sizes = [len(text[split, "en"]) for split in ("train", "valid", "test")]
     assert sizes == [len(text[split, "de"]) for split in ("train", "valid", "test")]
-    assert sum(sizes) == len(MADE_UP) + GOOD + IN_PLONE
-    assert min(sizes) > 0
+    assert sum(sizes) == len(MADE_UP) + GOOD + IN_PLONE and min(sizes) > 0
     types = len(lines(corpus.dest / "dict.de.txt")) + 4
-    assert result.out[-1] == (
-        f"{corpus.dest}: {sizes[0]} train, {sizes[1]} valid, {sizes[2]} test sentences;"
-        f" dictionary of {types} types"
-    )
+    said = "{}: {} train, {} valid, {} test sentences; dictionary of {} types"
+    assert result.out[-1] == said.format(corpus.dest, *sizes, types)
 
-    pairs = {
-        pair
-        for split in ("train", "valid", "test")
-        for pair in zip(text[split, "de"], text[split, "en"])
-    }
+    splits = ("train", "valid", "test")
+    pairs = {pair for split in splits for pair in zip(text[split, "de"], text[split, "en"])}
     assert {
         ("Das Lager ist leer.", "The stock is empty."),
         ("%(name)s speichern", "Save %(name)s"),
@@ -85,18 +81,14 @@ def test_makes_a_whole_corpus(corpus: Corpus) -> None:
         *((german, english) for english, german in MADE_UP),
     } == pairs
 
-    english = [set(map(str.casefold, text[split, "en"])) for split in ("train", "valid", "test")]
-    assert not english[0] & english[1]
-    assert not english[0] & english[2]
-    assert not english[1] & english[2]
+    one, two, three = (set(map(str.casefold, text[split, "en"])) for split in splits)
+    assert not one & two and not one & three and not two & three
 
 
 def test_corpus_is_ready_for_fairseq(corpus: Corpus) -> None:
     names = {path.relative_to(corpus.dest).as_posix() for path in corpus.dest.rglob("*")}
     assert {"sentencepiece.bpe.model", "raw/test.de", "raw/test.en", "raw/valid.de"} <= names
-    assert {
-        f"train.de-en.{language}.{kind}" for language in ("de", "en") for kind in ("bin", "idx")
-    } <= names
+    assert {"train.de-en.de.bin", "train.de-en.en.idx"} <= names
     assert lines(corpus.dest / "dict.de.txt") == lines(corpus.dest / "dict.en.txt")
     facts = json.loads((corpus.dest / "corpus.json").read_text())
     types = len(lines(corpus.dest / "dict.de.txt")) + 4
@@ -116,116 +108,135 @@ def test_corpus_is_ready_for_fairseq(corpus: Corpus) -> None:
 
 def test_repeats_only_what_an_option_changes(corpus: Corpus) -> None:
     before = times(corpus.work), times(corpus.dest)
-    # What a kill between the two renames of a step leaves behind.
-    corpus.dest.rename(f"{corpus.dest}.replaced")
-    (corpus.dest.parent / "de-en.part").mkdir()
-    again = run([*corpus.arguments, "--vocab-size", "120"])
+    # What a kill may leave behind.
+    for rest in ("de-en.part", "de-en.old"):
+        (corpus.dest.parent / rest).mkdir()
+    again = run(*corpus.arguments, "--vocab-size", "120")
     assert (again.status, again.err) == (0, [])
     assert [line for line in again.out if "skipped" in line] == again.out[:-1]
     assert again.out[-1] == corpus.first_run.out[-1]
     assert (times(corpus.work), times(corpus.dest)) == before
 
-    failed = refused(run([*corpus.arguments, "--vocab-size", "9999"]))
-    assert "step 'subwords' failed" in failed
-    assert "--vocab-size 9999" in failed
+    failed = refused(run(*corpus.arguments, "--vocab-size", "9999"))
+    assert "step 'subwords' failed" in failed and "--vocab-size 9999" in failed
     assert str(corpus.work / "prepare.log") in failed
     assert (times(corpus.work), times(corpus.dest)) == before
 
-    smaller = run([*corpus.arguments, "--vocab-size", "80"])
+    smaller = run(*corpus.arguments, "--vocab-size", "80")
     assert (smaller.status, smaller.err) == (0, [])
-    assert smaller.out[:-1] == [
-        "text: already there, skipped",
-        "subwords ...",
-        "encode ...",
-        "binarise ...",
-    ]
+    steps = [f"{step} ..." for step in ("subwords", "encode", "binarise")]
+    assert smaller.out[:-1] == ["text: already there, skipped", *steps]
     assert times(corpus.work / "text").items() <= before[0].items()
     assert len(lines(corpus.dest / "dict.de.txt")) < 120
-    assert not list(corpus.dest.parent.glob("*.replaced"))
+    assert [path.name for path in corpus.dest.parent.iterdir()] == ["de-en"]
 
 
 def test_leaves_foreign_folders_alone(corpus: Corpus, tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.tex"
     thesis.write_text("mine")
-    arguments = [*corpus.arguments[:-1], tmp_path]
-    assert "was not made by this script" in refused(run(arguments))
+    assert "was not made by this script" in refused(run(*corpus.arguments[:-1], tmp_path))
     assert thesis.read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "words"),
-    [
-        (["de"], 2, "two languages"),
-        (["de", "de"], 2, "both 'de'"),
-        (["de", "EN"], 2, "'EN' is no language code"),
-        (["de", "../en"], 2, "no language code"),
-        (["de", "en", "--vocab-size", "many"], 2, "--vocab-size 'many'"),
-        (["de", "en", "--workers"], 2, "--workers needs a value"),
-        (["de", "en", "--form", "x"], 2, "unknown option --form"),
-        (["de", "en", "--mirror", "x"], 2, "unknown option --mirror"),
-        (["de", "en", "--from", "/no/such/folder"], 1, "--from /no/such/folder"),
-    ],
-)
-def test_wrong_call_is_one_line(arguments: list[str | Path], status: int, words: str) -> None:
-    assert words in refused(run(arguments), status)
-
-
-def test_help_teaches() -> None:
-    result = run(["--help"])
-    assert result.status == 0
-    assert "  bash data-prep/prepare-localisation.sh de en" in result.out
-
-
-def test_missing_python_and_module_are_one_line(tmp_path: Path) -> None:
-    assert "set PYTHON" in refused(run(["de", "en"], {"PYTHON": "no-such-python"}))
-    message = refused(run(["de", "en"], {"PYTHON": bare_python(tmp_path)}))
-    assert "run: bash recipes/install.sh" in message
-
-
 def test_unknown_language_is_one_line(wheels: Path, tmp_path: Path) -> None:
-    result = run(["eo", "en", "--from", wheels, "--work", tmp_path / "w", "--dest", tmp_path / "d"])
+    result = run("eo", "en", "--from", wheels, "--work", tmp_path / "w", "--dest", tmp_path / "d")
     assert "no train pairs of eo and en in the 3 wheels" in refused(result)
 
 
 def test_bad_wheel_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.whl").write_text("no zip")
-    result = run(["de", "en", "--from", tmp_path, "--work", tmp_path / "w"])
+    result = run("de", "en", "--from", tmp_path, "--work", tmp_path / "w")
     assert "bad.whl is no readable wheel" in refused(result)
 
 
 def test_a_second_language_pair_waits_for_the_wheels(wheels: Path, tmp_path: Path) -> None:
     pytest.importorskip("pip", reason="only pip can download")
-    shared, part = tmp_path / "localisation-wheels", tmp_path / "localisation-wheels.part"
-    part.mkdir()
-    with (tmp_path / "localisation-wheels.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        arguments = ["fr", "en", "--work", tmp_path / "w", "--dest", tmp_path / "d"]
+    shared, requirements = tmp_path / "localisation-wheels", localisation.DATASET.wheels
+    arguments = ["fr", "en", "--work", tmp_path / "w", "--dest", tmp_path / "d"]
+    with ExitStack() as stack:
+        first = stack.enter_context(Engine(tmp_path / "localisation-wheels.steps").alone())
         with killed("localisation", *arguments) as script:
-            assert script.stdout is not None
-            assert "waiting for another run" in script.stdout.readline()
-            # What the first run still fills.
-            for wheel in wheels.iterdir():
-                (part / wheel.name).write_bytes(wheel.read_bytes())
-            with (DATA_PREP / "localisation-wheels.txt").open() as requirements:
-                stamp = subprocess.check_output(["cksum"], stdin=requirements)
-            (part / ".stamp").write_bytes(stamp)
-            part.rename(shared)
-            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert "another process is at work" in script.stdout.readline()
+            fill = partial(shutil.copytree, wheels, dirs_exist_ok=True)
+            first.do(Step("download", shared, fill, fingerprint(requirements), folder=True))
+            stack.close()
             assert script.stdout.readline() == "download: already there, skipped\n"
             assert script.stdout.readline() == "text ...\n"
 
 
 def test_no_network_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("pip", reason="only pip can download")
-    offline = {
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-        "PIP_EXTRA_INDEX_URL": "",
-        "PIP_FIND_LINKS": "",
-        "PIP_RETRIES": "0",
-    }
-    message = refused(run(["de", "en", "--work", tmp_path / "w"], offline))
-    assert "step 'download' failed" in message
-    assert "needs the network" in message
-    assert "--from DIR" in message
+    offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    offline |= {"PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
+    message = refused(run("de", "en", "--work", tmp_path / "w", environment=offline))
+    assert "step 'download' failed: pip" in message and "--from DIR" in message
     assert not (tmp_path / "localisation-wheels").exists()
+
+
+def test_other_language_pair_is_joined_over_english(tmp_path: Path) -> None:
+    made_up_wheels.wheels(tmp_path)
+    [plone] = tmp_path.glob("plone*")
+    english, french, german = 'Edit the "front" page now', "Modifier la page d'accueil", "Die "
+    [pair] = wheel_texts.read_pairs(plone, "fr", "de", print)
+    assert pair[:2] == (english, french) and pair[2].startswith(german)
+
+
+@pytest.mark.parametrize(
+    ("tags", "language", "best"),
+    [
+        ({"de", "de_AT", "de_Informal"}, "de", "de"),
+        ({"de_AT", "de_DE"}, "de", "de_DE"),
+        ({"pt-br", "pt_PT"}, "pt", "pt_PT"),
+        ({"pt-br", "pt"}, "pt_BR", "pt-br"),
+        ({"de_Informal", "de-informal", "den"}, "de", None),
+        ({"sr_Latn", "sr@latin"}, "sr", None),
+        ({"zh_Hans_CN"}, "zh_Hans", "zh_Hans_CN"),
+        ({"es_419"}, "es", "es_419"),
+    ],
+)
+def test_best_tag(tags: set[str], language: str, best: str | None) -> None:
+    assert catalogs.best_tag(tags, language) == best
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        ("two\n  lines\u00a0here ", "two lines here"),
+        ("Ko\u0308ln &amp; Bonn", "Köln & Bonn"),
+        ("_File", "File"),
+        ("B_earbeiten", "Bearbeiten"),
+        ("Delete %(page_title)s", "Delete %(page_title)s"),
+        ("Rename the item called index_html or delete it", None),
+    ],
+)
+def test_clean(raw: str, plain: str | None) -> None:
+    assert cleaning.clean(raw) == (raw if plain is None else plain)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "fault"),
+    [
+        ("Seite %(n)s von %(m)s", "Page %(n)s of %(m)s", None),
+        ("Personen mit <Name>", "People with <name>", None),
+        ("Österreich", "At", None),
+        ("${name}: {x} / %s", "%s: {x} / ${name}", "no text"),
+        ("100 %", "100%", "no text"),
+        ("Eine <em>gute</em> Idee", "A good idea", "markup"),
+        ("OpenStack", "openstack", "copy"),
+        ("lang " * 101, "long " * 101, "too long"),
+        ("Nein", "No, and for the following reasons that we shall explain", "length ratio"),
+    ],
+)
+def test_fault(source: str, target: str, fault: str | None) -> None:
+    assert cleaning.fault(source, target) == fault
+
+
+def test_splits_depend_on_the_words_alone() -> None:
+    sentences = [f"Sentence number {number}" for number in range(2000)]
+    chosen = [wheel_texts.split_of(sentence) for sentence in sentences]
+    assert chosen == [wheel_texts.split_of(f" {sentence.upper()}: ") for sentence in sentences]
+    shares = [chosen.count(split) / len(chosen) for split in ("train", "valid", "test")]
+    assert shares == pytest.approx([0.94, 0.03, 0.03], abs=0.01)
+
+    pairs = [(sentence, sentence) for sentence in sentences]
+    assert wheel_texts.shuffled(pairs) == wheel_texts.shuffled(pairs[::-1]) != pairs

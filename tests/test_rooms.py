@@ -11,7 +11,17 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "shapeshifter_fairseq"
 # From the bottom up: a room imports itself and what stands above it here.
 ROOMS = [
-    *("errors", "factorizations", "layers", "together", "undrawn", "plan", "factorizing"),
+    *(
+        "errors",
+        "corpus",
+        "translating",
+        "factorizations",
+        "layers",
+        "together",
+        "undrawn",
+        "plan",
+        "factorizing",
+    ),
     *("projection", "stages", "testing", "fairseq_side", "models", "hf", "theory", "runs"),
     *("commands", "cli"),
 ]

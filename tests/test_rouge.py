@@ -1,21 +1,12 @@
 """recipes/rouge.py: ROUGE of text that is tokenised."""
 
-import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-
-
-@pytest.fixture
-def rouge(monkeypatch):
-    """The function; recipes/ is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(RECIPES))
-    return importlib.import_module("rouge").rouge
+from recipes.rouge import rouge
 
 
 @pytest.mark.parametrize(
@@ -32,21 +23,21 @@ def rouge(monkeypatch):
         ("## <unk> Fed", "## <unk> fed", (66.67, 50, 66.67)),
     ],
 )
-def test_scores_of_a_line(rouge, reference, hypothesis, expected):
+def test_scores_of_a_line(reference, hypothesis, expected):
     scores = rouge([reference], [hypothesis])
     assert [score["name"] for score in scores] == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
     assert tuple(score["score"] for score in scores) == expected
     assert all("version:0.1" in score["signature"] for score in scores)
 
 
-def test_a_text_has_the_mean_of_its_lines(rouge):
+def test_a_text_has_the_mean_of_its_lines():
     assert rouge(["a b", "a b c d"], ["a b", "x"])[0]["score"] == 50
 
 
 def test_the_command(tmp_path):
     for name, text in (("right", "a b\nc d\n"), ("short", "a b\n")):
         (tmp_path / name).write_text(text)
-    command = [sys.executable, RECIPES / "rouge.py", tmp_path / "right"]
+    command = [sys.executable, "-m", "recipes.rouge", tmp_path / "right"]
     done = subprocess.run([*command, tmp_path / "right"], capture_output=True, text=True)
     assert [score["score"] for score in json.loads(done.stdout)] == [100, 100, 100]
     done = subprocess.run([*command, tmp_path / "short"], capture_output=True, text=True)

@@ -1,23 +1,19 @@
-"""recipes/translate.py: plain text to subwords and back, as a corpus.json says."""
+"""Plain text to subwords and back, as a corpus.json says, and `shapeshifter translate`."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from shapeshifter_fairseq.corpus import Corpus, Text
 
 
 @pytest.fixture
-def text_of(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    from translate import Text
-
+def text_of(tmp_path):
     def make(**facts):
         corpus = {"source": "en", "target": "en", "subwords": "subword_nmt"} | facts
         (tmp_path / "corpus.json").write_text(json.dumps(corpus))
         (tmp_path / "bpecodes").write_text("#version: 0.2\nt h\nth e</w>\n")
-        return Text(tmp_path)
+        return Text(Corpus.read(tmp_path), tmp_path)
 
     return make
 
@@ -56,7 +52,7 @@ WMT16 = {"lowercased": False, "normalised": True, "dash_splits": True, "without_
 def test_words_follow_the_preparation(facts, line, words, text_of):
     text = text_of(**({"tokenizer": "moses"} | facts))
     assert text.words(line) == words
-    assert text.moses
+    assert text.corpus.tokenizer
 
 
 def test_text_without_a_tokeniser_stays_as_it_is(text_of):

@@ -1,7 +1,5 @@
 """Tiny raw files of every dataset: names, inner layout and oddities of the real ones."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import random
@@ -137,30 +135,19 @@ def wmt16(folder: Path) -> None:
     pair = ("en", "ro")
     too_long = {f"en-ro/SETIMES.en-ro.{language}": text(["wort " * 81]) for language in pair}
     setimes = corpus("en-ro/SETIMES.en-ro", 100, 2, pair)
-    zipped(
-        folder / "en-ro.txt.zip",
-        {"en-ro/README": b"", **{name: setimes[name] + too_long[name] for name in setimes}},
-    )
-    tar(
-        folder / "training-parallel-ep-v8.tgz",
-        {
-            **corpus("training-parallel-ep-v8/europarl-v8.fi-en", 5, 3, pair),
-            **corpus("training-parallel-ep-v8/europarl-v8.ro-en", 200, 4, pair),
-        },
-    )
-    for seed, (archive, name, count) in enumerate(
-        [("dev", "newsdev2016", 12), ("test", "newstest2016", 14)], 5
-    ):
-        news = sentences(count, seed, pair)
-        tar(
-            folder / f"{archive}.tgz",
-            {
-                f"{archive}/{name}-enro-src.en.sgm": sgml(news["en"]),
-                f"{archive}/{name}-enro-ref.ro.sgm": sgml(news["ro"]),
-                f"{archive}/{name}-roen-src.ro.sgm": sgml(news["ro"]),
-                f"{archive}/{name}-roen-ref.en.sgm": sgml(news["en"]),
-            },
-        )
+    setimes = {name: content + too_long[name] for name, content in setimes.items()}
+    zipped(folder / "en-ro.txt.zip", {"en-ro/README": b"", **setimes})
+    europarl = corpus("training-parallel-ep-v8/europarl-v8.fi-en", 5, 3, pair)
+    europarl |= corpus("training-parallel-ep-v8/europarl-v8.ro-en", 200, 4, pair)
+    tar(folder / "training-parallel-ep-v8.tgz", europarl)
+    for seed, archive, count in ((5, "dev", 12), (6, "test", 14)):
+        news = {side: sgml(lines) for side, lines in sentences(count, seed, pair).items()}
+        members = {}
+        for source, target in (pair, pair[::-1]):
+            start = f"{archive}/news{archive}2016-{source}{target}"
+            members[f"{start}-src.{source}.sgm"] = news[source]
+            members[f"{start}-ref.{target}.sgm"] = news[target]
+        tar(folder / f"{archive}.tgz", members)
 
 
 def wmt14(folder: Path, foreign: str) -> None:
@@ -179,14 +166,10 @@ def wmt14(folder: Path, foreign: str) -> None:
         giga = corpus("giga-fren.release2.fixed", 1300, 11, pair)
         compressed = {f"{name}.gz": gzip.compress(content) for name, content in giga.items()}
         tar(folder / "training-giga-fren.tar", compressed, "w:")
-    test = sentences(15, 12, pair)
-    tar(
-        folder / "test-full.tgz",
-        {
-            f"test-full/newstest2014-{foreign}en-src.en.sgm": sgml(test["en"]),
-            f"test-full/newstest2014-{foreign}en-ref.{foreign}.sgm": sgml(test[foreign]),
-        },
-    )
+    test = {side: sgml(lines) for side, lines in sentences(15, 12, pair).items()}
+    start = f"test-full/newstest2014-{foreign}en"
+    members = {f"{start}-src.en.sgm": test["en"], f"{start}-ref.{foreign}.sgm": test[foreign]}
+    tar(folder / "test-full.tgz", members)
 
 
 def gigaword(folder: Path) -> None:

@@ -1,7 +1,5 @@
 """Tiny wheels with message catalogs: layouts and oddities of the real ones."""
 
-from __future__ import annotations
-
 import zipfile
 from pathlib import Path
 

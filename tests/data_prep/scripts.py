@@ -1,16 +1,12 @@
-"""Run the scripts of data-prep as a user would, and import their parts."""
+"""Run the scripts of data-prep as a user would."""
 
-from __future__ import annotations
-
-import importlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 DATA_PREP = Path(__file__).resolve().parents[2] / "data-prep"
@@ -62,7 +58,8 @@ def killed(name: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]
         try:
             yield script
         finally:
-            os.killpg(script.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(script.pid, signal.SIGKILL)
 
 
 def refused(result: Run, status: int = 1) -> str:
@@ -75,13 +72,9 @@ def refused(result: Run, status: int = 1) -> str:
 def bare_python(folder: Path) -> str:
     """Make a Python that finds no package."""
     bare = folder / "bare python"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     bare.chmod(0o755)
     return str(bare)
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -90,10 +83,3 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != ".stamp"
     }
-
-
-def part(name: str) -> ModuleType:
-    """Import a module of data-prep, which is a folder of scripts and no package."""
-    if str(DATA_PREP) not in sys.path:
-        sys.path.insert(0, str(DATA_PREP))
-    return importlib.import_module(name)

@@ -1,7 +1,5 @@
 """A web server on loopback that can go on where a download was cut, and can cut one."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

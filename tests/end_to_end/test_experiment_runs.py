@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,14 @@ import sacrebleu
 import torch
 
 import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights-only)
+from tests.data_prep import made_up
+from tests.data_prep.scripts import prepare
 
-from .conftest import ROOT, call
+from .conftest import ROOT
 from .test_experiments import environment, script
 from .test_training import NEEDS_CUDA
 
-WORDS = {
-    "en": "hat man grass fence woman yellow-green runs sits two dogs Boston don't".split(),
-    "de": "Hut Mann Gras Zaun Frau gelb-grün läuft sitzt zwei Hunde Boston geht's".split(),
-}
-SIZES = {"train": 300, "valid": 30, "test": 21}  # no multiple of 8: none may be lost
+TEST = made_up.MULTI30K["test_2016_flickr"]  # no multiple of 8: none may be lost
 
 # After --: a model that trains in seconds, with every kind of matrix.
 TINY = (
@@ -56,90 +54,26 @@ def learning(data: Path, out: Path) -> list[str]:
     return run_words(data, out, 200, "--save-interval-updates=10", "--validate-interval-updates=10")
 
 
-def plain_text(folder: Path) -> None:
-    """Sentences as they are downloaded: capitals, punctuation at the words."""
-    draw = random.Random(1)
-    folder.mkdir(parents=True)
-    for split, size in SIZES.items():
-        lines = [draw.choices(range(len(WORDS["en"])), k=draw.randint(3, 8)) for _ in range(size)]
-        for language, words in WORDS.items():
-            text = [", ".join(words[number] for number in line) + "." for line in lines]
-            text = [line[0].upper() + line[1:] for line in text]
-            (folder / f"{split}.{language}").write_text("\n".join(text) + "\n", encoding="utf-8")
-
-
-def binarised(folder: Path, text: Path, **facts: object) -> Path:
-    """What data-prep/ promises to recipes/, from text that is cut into subwords."""
-    splits = [f"--{split}pref={text / split}" for split in SIZES]
-    languages = ["--source-lang", "en", "--target-lang", "de"]
-    call("fairseq-preprocess", *languages, *splits, "--joined-dictionary", "--destdir", folder)
-    facts = {"name": "tiny", "source": "en", "target": "de", **facts}
-    facts |= {"sentences": SIZES, "types": {}}
-    (folder / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
-    return folder
-
-
-def keep(folder: Path, text: Path) -> None:
-    folder.mkdir()
-    for path in [*text.glob("valid.*"), *text.glob("test.*")]:
-        (folder / path.name).write_bytes(path.read_bytes())
+def prepared(name: str, write: Callable[[Path], None], work: Path, *options: str) -> Path:
+    """What data-prep/ makes of made-up raw files."""
+    write(work / "raw")
+    where = ["--from", work / "raw", "--work", work / "work", "--dest", work / "the data"]
+    assert prepare(name, *options, *where).status == 0
+    return work / "the data"
 
 
 @pytest.fixture(scope="session")
 def moses_data(tmp_path_factory) -> Path:
-    """Tokenised and lowercased as Multi30k is, with byte-pair encoding."""
-    from sacremoses import MosesTokenizer
-
-    work = tmp_path_factory.mktemp("moses corpus")
-    raw, words, pieces = work / "raw", work / "words", work / "pieces"
-    plain_text(raw)
-    words.mkdir()
-    pieces.mkdir()
-    for path in raw.iterdir():
-        tokenise = MosesTokenizer(path.suffix[1:]).tokenize
-        lines = path.read_text(encoding="utf-8").splitlines()
-        text = "".join(tokenise(line, return_str=True).lower() + "\n" for line in lines)
-        (words / path.name).write_text(text, encoding="utf-8")
-    joint = "".join((words / f"train.{side}").read_text("utf-8") for side in WORDS)
-    codes = work / "bpecodes"
-    learnt = call("subword-nmt", "learn-bpe", "-s", "40", stdin=joint).stdout
-    codes.write_text(learnt, encoding="utf-8")
-    for path in words.iterdir():
-        text = path.read_text(encoding="utf-8")
-        cut = call("subword-nmt", "apply-bpe", "-c", codes, stdin=text).stdout
-        (pieces / path.name).write_text(cut, encoding="utf-8")
-    facts = {"subwords": "subword_nmt", "tokenizer": "moses", "lowercased": True}
-    data = binarised(work / "the data", pieces, **facts)
-    codes.rename(data / "bpecodes")
-    keep(data / "raw", raw)
-    keep(data / "tokenised", words)
-    return data
+    """Tokenised and lowercased, with byte-pair encoding."""
+    work = tmp_path_factory.mktemp("multi30k")
+    return prepared("multi30k", made_up.multi30k, work, "--vocab-size", "60")
 
 
 @pytest.fixture(scope="session")
 def sentencepiece_data(tmp_path_factory) -> Path:
-    """SentencePiece on plain text, as WMT'18 is."""
-    import sentencepiece
-
-    work = tmp_path_factory.mktemp("sentencepiece corpus")
-    raw, pieces = work / "raw", work / "pieces"
-    plain_text(raw)
-    pieces.mkdir()
-    lines = [line for side in WORDS for line in (raw / f"train.{side}").open(encoding="utf-8")]
-    with (work / "sentencepiece.bpe.model").open("wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines), model_writer=file, vocab_size=70, minloglevel=2
-        )
-    model = sentencepiece.SentencePieceProcessor(str(work / "sentencepiece.bpe.model"))
-    for path in raw.iterdir():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        text = "".join(" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
-        (pieces / path.name).write_text(text, encoding="utf-8")
-    facts = {"subwords": "sentencepiece", "tokenizer": None, "lowercased": False}
-    data = binarised(work / "the data", pieces, **facts)
-    (work / "sentencepiece.bpe.model").rename(data / "sentencepiece.bpe.model")
-    keep(data / "raw", raw)
-    return data
+    """SentencePiece on plain text."""
+    work = tmp_path_factory.mktemp("wmt18")
+    return prepared("wmt18", made_up.wmt16, work, "--vocab-size", "85")
 
 
 def result_of(run: Path) -> dict:
@@ -178,9 +112,9 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     # The scores are sacreBLEU's of these files, and they are not those of nothing.
     plain, words = (lines_of(whole / f"hypotheses{kind}.txt") for kind in ("", ".tokenised"))
     references = lines_of(moses_data / "raw" / "test.de")
-    assert len(plain) == len(words) == len(references) == SIZES["test"]
+    assert len(plain) == len(words) == len(references) == TEST
     assert not any("@@" in line for line in plain + words)
-    assert any(" ," in line for line in words) and not any(" ," in line for line in plain)
+    assert any(" ." in line for line in words) and not any(" ." in line for line in plain)
     scores = {name: score["value"] for name, score in result["scores"].items()}
     bleu = sacrebleu.corpus_bleu(plain, [references], lowercase=True).score
     assert scores["BLEU"] == pytest.approx(bleu, abs=0.006) and bleu > 5
@@ -190,13 +124,13 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     assert "case:lc" in result["scores"]["BLEU"]["signature"]
     assert "tok:none" in result["scores"]["tokenised BLEU"]["signature"]
     report = (whole / "report.md").read_text(encoding="utf-8")
-    assert f"| BLEU                | {scores['BLEU']:.2f}" in report and "tok:none" in report
+    assert f"| {scores['BLEU']:.2f}  " in report and "tok:none" in report
     assert json.loads((whole / "config.json").read_text())["optimization"]["lr"] == [0.005]
     assert list((whole / "tensorboard").glob("train/events.*"))
     assert (whole / "commands.sh").read_text().startswith("fairseq-train ")
 
     # Killed while training, while averaging or translating, before the scores, before the report.
-    moments = ["checkpoint_1_*.pt", "averaged.pt", "hypotheses.txt", "scored"]
+    moments = ["checkpoint_1_*.pt", "averaged.pt", "hypotheses.txt", "evaluation.json"]
     for moment in moments:
         kill_when(killed, moment, learning(moses_data, killed))
     script("multi30k.en-de.sh", *learning(moses_data, killed), DEVICE="cpu")
@@ -209,10 +143,10 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     changed = {
         path.name for path in whole.iterdir() if before[path.name] != path.stat().st_mtime_ns
     }
-    assert "is finished, skipped" in said and changed <= {"commands.sh", "recipe.lock"}
+    assert said.count("already there, skipped") == 4 and changed <= {"commands.sh", "lock"}
     other = [*learning(moses_data, whole), "--dropout", "0.1"]
     error = script("multi30k.en-de.sh", *other, fails=True, DEVICE="cpu")
-    assert "begun with other options" in error
+    assert "begun with other options: then --dropout 0; now --dropout 0.1;" in error
 
     compare = [sys.executable, "-m", "shapeshifter_fairseq", "compare", f"A={whole}", f"B={killed}"]
     done = subprocess.run(compare, cwd=ROOT, capture_output=True, text=True, check=True, timeout=99)
@@ -245,7 +179,9 @@ def test_wmt18_is_scored_on_the_development_set(device, sentencepiece_data, tmp_
     result = result_of(run)
     assert set(result["scores"]) == {"BLEU", "chrF2"} and result["split"] == "valid"
     assert "case:mixed" in result["scores"]["BLEU"]["signature"] and "case:mixed" in said
-    assert len(lines_of(run / "hypotheses.txt")) == SIZES["valid"]
+    assert len(lines_of(run / "hypotheses.txt")) == len(
+        lines_of(sentencepiece_data / "raw" / "valid.ro")
+    )
     assert not (run / "hypotheses.tokenised.txt").exists()
     names = torch.load(run / "averaged.pt", weights_only=True)["model"]
     assert "encoder.layers.0.fc1.weight" in names  # dense
@@ -271,38 +207,30 @@ def test_a_training_killed_after_its_last_update_makes_no_other(moses_data, tmp_
     arguments = ["--arch", "shapeshifter_transformer_tiny", *TINY, "--save-interval-updates", "2"]
     save = tmp_path / "run"
     script("train.sh", moses_data, save, *arguments, "--max-update", "4", DEVICE="cpu")
-    (save / "finished").unlink()
+    finished = (save / "steps.json").read_text()
+    (save / "steps.json").write_text(finished.replace('"until": 4', '"until": null'))
     last = save / "checkpoint_last.pt"
     last.write_bytes(last.read_bytes()[:5000])
     said = script("train.sh", moses_data, save, *arguments, "--max-update", "4", DEVICE="cpu")
     assert "has its 4 updates already" in said
     state = torch.load(last, weights_only=True)
-    assert state["optimizer_history"][-1]["num_updates"] == 4 and (save / "finished").exists()
+    assert state["optimizer_history"][-1]["num_updates"] == 4
+    assert (save / "steps.json").read_text() == finished
 
 
 def test_compounds_in_parts(moses_data, tmp_path):
-    """Scored on what fairseq translated before: its output stands in for fairseq-generate."""
-    fake = tmp_path / "python"
-    fake.write_text(
-        "#!/bin/sh\n"
-        '[ "$2" = fairseq_cli.generate ] && exec cat "$FAKE"\n'
-        f'exec "{sys.executable}" "$@"\n'
+    """Scored in parts, as files that a reader can score again."""
+    arch = ["--arch", "shapeshifter_transformer_tiny", *TINY, "--max-update", "1"]
+    script("train.sh", moses_data, tmp_path, *arch, DEVICE="cpu")
+    checkpoint = tmp_path / "checkpoint_last.pt"
+    script("evaluate.sh", moses_data, checkpoint, tmp_path, DEVICE="cpu", SPLIT_COMPOUNDS="yes")
+    words, parts = (
+        lines_of(tmp_path / f"hypotheses.{kind}.txt") for kind in ("tokenised", "compounds")
     )
-    fake.chmod(0o755)
-    lines = lines_of(moses_data / "tokenised" / "test.de")
-    log = "".join(f"H-{i}\t-1\t{line}\nD-{i}\t-1\t{line}\n" for i, line in enumerate(lines))
-    (tmp_path / "log").write_text(log.replace("gelb-grün", "gelb-blau"), encoding="utf-8")
-    (tmp_path / "x.pt").touch()
-    scores = {}
-    for split in ("", "yes"):
-        out = tmp_path / f"out{split}"
-        variables = {"PYTHON": str(fake), "FAKE": str(tmp_path / "log"), "SPLIT_COMPOUNDS": split}
-        script("evaluate.sh", moses_data, tmp_path / "x.pt", out, **variables)
-        scores[split] = json.loads((out / "scores.tokenised.json").read_text())["score"]
-    parts = re.compile(r"(\S)-(\S)")
-    for split, insert in (("", r"\1-\2"), ("yes", r"\1 ##AT##-##AT## \2")):
-        reference = [parts.sub(insert, line) for line in lines]
-        wrong = [line.replace("grün", "blau") for line in reference]
-        bleu = sacrebleu.corpus_bleu(wrong, [reference], tokenize="none", force=True).score
-        assert scores[split] == pytest.approx(bleu, abs=0.006)
-    assert scores[""] != scores["yes"]
+    insert = re.compile(r"(?<=\S)-(?=\S)")
+    assert parts == [insert.sub(" ##AT##-##AT## ", line) for line in words]
+    reference = lines_of(tmp_path / "reference.compounds.txt")
+    assert any(" ##AT##-##AT## " in line for line in reference)
+    bleu = sacrebleu.corpus_bleu(parts, [reference], tokenize="none", force=True).score
+    scores = json.loads((tmp_path / "scores.tokenised.json").read_text())
+    assert scores["score"] == pytest.approx(bleu, abs=0.006)

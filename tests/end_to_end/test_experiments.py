@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,12 @@ OWN = {
         "--arch": "shapeshifter_transformer_tiny",
         "--max-update": "6000",
         "--update-freq": "1",
-        "--lr": "5e-3",
-        "--warmup-updates": "2000",
+        # What was measured (docs/results.md); the dense model's is the published one.
+        "--lr": "1e-3",
+        "--warmup-updates": "1000",
+        "--dropout": "0.1",
+        "--layer-rank": "10",
+        "--embed-rank": "140",
     },
 }
 GENERATE = {
@@ -144,15 +149,18 @@ def test_the_training_flags(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_dense_model_has_the_very_same_flags(recipe):
+def test_the_dense_model_has_the_papers_flags(recipe):
     ours, dense = (
         options(dry_run(recipe, "--model", model, "--out", "x")["fairseq-train"])
         for model in ("shapeshifter", "dense")
     )
     assert dense.pop("--factor-plan") == "*=dense"
-    for flags in (ours, dense):  # what only factorized matrices know
-        for name in ("--layer-rank", "--embed-rank", "--layer-gain", "--embed-gain"):
-            flags.pop(name, None)
+    for name in ("--layer-rank", "--embed-rank"):  # what only factorized matrices know
+        ours.pop(name, None)
+    if recipe == "multi30k.en-de.sh":  # the published setting, which Shapeshifter does not like
+        ours |= {"--lr": "5e-3", "--warmup-updates": "2000"}
+        del ours["--dropout"]
+        assert dense.pop("--dropout") == PAPER["--dropout"]
     assert ours == dense
 
 
@@ -184,11 +192,9 @@ def test_averaging_translating_and_scoring(recipe):
 
 
 def test_a_dry_run_needs_neither_data_nor_fairseq_and_writes_nothing(tmp_path):
-    bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
-    bare.chmod(0o755)
-    out = tmp_path / "out"
-    said = script("iwslt14.de-en.sh", "--dry-run", "--out", out, PYTHON=str(bare))
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    python, out = tmp_path / "bare" / "bin" / "python", tmp_path / "out"
+    said = script("iwslt14.de-en.sh", "--dry-run", "--out", out, PYTHON=str(python))
     assert said.startswith("fairseq-train ") and not out.exists()
 
 
@@ -266,14 +272,14 @@ def test_slurm_names_the_first_machine(tmp_path):
 @pytest.mark.parametrize(
     "arguments, variables, words",
     [
-        (["--model", "lstm"], {}, "--model lstm"),
-        (["--target", "fr"], {}, "--target fr"),
-        (["--seed", "x"], {}, "--seed 'x'"),
-        (["--max-update", "0"], {}, "--max-update '0'"),
+        (["--model", "lstm"], {}, "--model: invalid choice: 'lstm'"),
+        (["--target", "fr"], {}, "--target: invalid choice: 'fr'"),
+        (["--seed", "x"], {}, "--seed: 'x' is not a number"),
+        (["--max-update", "0"], {}, "--max-update: '0' is not a positive number"),
         (["--lr", "3"], {}, "come after --"),
-        (["--out"], {}, "--out needs a value"),
+        (["--out"], {}, "--out: expected one argument"),
         (["--dry-run"], {"NPROC": "3"}, "do not divide among 3 devices"),
-        (["--dry-run"], {"NPROC": "many"}, "NPROC=many"),
+        (["--dry-run"], {"NPROC": "many"}, "NPROC: 'many'"),
         (["--dry-run"], {"NNODES": "2"}, "MASTER_ADDR"),
         (["--dry-run"], {"NNODES": "2", "NODE_RANK": "2"}, "NODE_RANK=2"),
         (["--dry-run"], {"DEVICE": "tpu"}, "DEVICE=tpu"),

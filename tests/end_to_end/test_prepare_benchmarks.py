@@ -1,7 +1,5 @@
 """Run every prepare-*.sh of the benchmarks to its end, on tiny files like the real ones."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable
@@ -10,25 +8,24 @@ from typing import NamedTuple
 
 import pytest
 
+from recipes.engine import lines_of as lines
+from shapeshifter_fairseq.corpus import SUBWORDS
 from tests.data_prep import made_up
-from tests.data_prep.scripts import Run, lines, prepare
+from tests.data_prep.scripts import Run, prepare
 
 
 class Corpus(NamedTuple):
     """A prepared corpus: its folders, what it says of itself, and the run that made it."""
 
-    raw: Path
     work: Path
     dest: Path
     facts: dict
     run: Run
 
     def pair(self, kind: str, split: str) -> list[tuple[str, str]]:
-        sides = [
-            lines(self.dest / kind / f"{split}.{self.facts[side]}") for side in ("source", "target")
-        ]
-        assert len(sides[0]) == len(sides[1])
-        return list(zip(*sides))
+        languages = self.facts["source"], self.facts["target"]
+        sides = [lines(self.dest / kind / f"{split}.{language}") for language in languages]
+        return list(zip(*sides, strict=True))
 
 
 @pytest.fixture
@@ -41,21 +38,16 @@ def make(tmp_path: Path) -> Callable[..., Corpus]:
         run = prepare(name, *arguments, "--from", raw, "--work", work, "--dest", dest)
         assert (run.status, run.err) == (0, [])
         facts = json.loads((dest / "corpus.json").read_text())
-        corpus = Corpus(raw, work, dest, facts, run)
-        source, target = facts["source"], facts["target"]
+        corpus = Corpus(work, dest, facts, run)
         assert facts["name"] == name
-        for language in (source, target):
+        for language in (facts["source"], facts["target"]):
             assert facts["types"][language] == len(lines(dest / f"dict.{language}.txt")) + 4
         kinds = ["raw", "tokenised"] if facts["tokenizer"] else ["raw"]
         assert {path.name for path in dest.iterdir() if path.is_dir()} == set(kinds)
         for split in ("valid", "test"):
             for kind in kinds:
                 assert len(corpus.pair(kind, split)) == facts["sentences"][split]
-        for split in ("train", "valid", "test"):
-            for ending in ("bin", "idx"):
-                assert (dest / f"{split}.{source}-{target}.{target}.{ending}").stat().st_size > 0
-        model = "bpecodes" if facts["subwords"] == "subword_nmt" else "sentencepiece.bpe.model"
-        assert (dest / model).stat().st_size > 0
+        assert (dest / SUBWORDS[facts["subwords"]][1]).stat().st_size > 0
         counts = ", ".join(f"{count} {split}" for split, count in facts["sentences"].items())
         assert run.out[-1].startswith(f"{dest}: {counts} sentences; dictionar")
         return corpus
@@ -68,8 +60,7 @@ def test_multi30k(make, target: str) -> None:
     corpus = make("multi30k", lambda raw: made_up.multi30k(raw, ("en", target)), "en", target)
     assert corpus.facts["sentences"] == {"train": 300, "valid": 20, "test": 10}
     assert corpus.facts["lowercased"] and corpus.facts["tokenizer"] == "moses"
-    assert corpus.facts["normalised"] and not corpus.facts["apostrophes"]
-    assert not corpus.facts["dash_splits"]
+    assert [corpus.facts[it] for it in ("normalised", "apostrophes", "dash_splits")] == [1, 0, 0]
     test = made_up.sentences(10, 2, ("en", target))
     assert corpus.pair("raw", "test") == list(zip(test["en"], test[target]))
     if target == "de":
@@ -97,10 +88,8 @@ def test_iwslt14(make) -> None:
     train = "\n".join(lines(corpus.work / "split" / "tokenised" / "train.en"))
     assert "ted talk subtitles :" in train and "<" not in train and "example.org" not in train
     assert lines(corpus.dest / "dict.de.txt") != lines(corpus.dest / "dict.en.txt")
-    types = corpus.facts["types"]
-    assert corpus.run.out[-1].endswith(
-        f"dictionaries of {types['de']} de and {types['en']} en types"
-    )
+    said = "dictionaries of {de} de and {en} en types"
+    assert corpus.run.out[-1].endswith(said.format(**corpus.facts["types"]))
 
 
 def test_wmt16(make) -> None:
@@ -165,8 +154,7 @@ def test_oddities_of_text_are_cleaned(make) -> None:
     train = made_up.sentences(300, 0, ("en", "de"))
     assert lines(corpus.work / "text" / "train.en") == train["en"][2:]
     valid = made_up.sentences(20, 1, ("en", "de"))
-    assert lines(corpus.dest / "raw" / "valid.de") == valid["de"]
-    assert lines(corpus.dest / "raw" / "valid.en") == valid["en"]
+    assert corpus.pair("raw", "valid") == list(zip(valid["en"], valid["de"]))
     assert lines(corpus.dest / "raw" / "test.de")[0] == ""
     log = (corpus.work / "prepare.log").read_text()
     assert "2 empty" in log and "1 empty but kept" in log

@@ -1,7 +1,5 @@
 """Prepare Multi30k from a server on loopback: cuts, damage, refusals and kills."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import time
@@ -43,18 +41,14 @@ def test_network_with_cuts_and_a_second_run(web: Path, tmp_path: Path) -> None:
         assert second.status == 0
         assert all(line.endswith("already there, skipped") for line in second.out[:-2])
         assert (snapshot(dest), len(server.requests)) == before
-    sums = subprocess.run(
-        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=work / "download", check=False
-    )
-    assert sums.returncode == 0
+    check = ["sha256sum", "--check", "--quiet", "SHA256SUMS"]
+    assert subprocess.call(check, cwd=work / "download") == 0
 
     # The list that a download writes is one that --checksums reads.
     checked = ["--checksums", work / "download" / "SHA256SUMS"]
     assert prepare("multi30k", *arguments, *checked).status == 0
     (work / "download" / "val.en.gz").write_bytes(b"another")
-    assert "val.en.gz differs from its checksum" in refused(
-        prepare("multi30k", *arguments, *checked)
-    )
+    assert "val.en.gz differs from" in refused(prepare("multi30k", *arguments, *checked))
 
 
 def test_wrong_checksums_keep_nothing(web: Path, tmp_path: Path) -> None:
@@ -64,11 +58,8 @@ def test_wrong_checksums_keep_nothing(web: Path, tmp_path: Path) -> None:
         where = ["--mirror", server.url, "--work", tmp_path / "w", "--dest", tmp_path / "d"]
         message = refused(prepare("multi30k", *where, "--checksums", sums))
         assert "val.en.gz: its sha256 is not 000000" in message
-        assert {path.name for path in (tmp_path / "w" / "download").iterdir()} == {
-            "SHA256SUMS",
-            "train.de.gz",
-            "train.en.gz",
-        }
+        kept = {path.name for path in (tmp_path / "w" / "download").iterdir()}
+        assert kept == {"SHA256SUMS", "train.de.gz", "train.en.gz"}
         # All but the file that failed is there: the next run asks only for the rest.
         server.requests.clear()
         assert prepare("multi30k", *where).status == 0
@@ -82,9 +73,8 @@ def test_wrong_checksums_keep_nothing(web: Path, tmp_path: Path) -> None:
     shutil.move(mirror / "data.statmt.org/wmt16/translation-task/en-ro.txt.zip", opus)
     with serving(mirror) as server:
         where = ["--mirror", server.url, "--work", tmp_path / "w2", "--dest", tmp_path / "d2"]
-        assert "dev.tgz: its md5 is not 4a3dc2760bb077f4308cce96b06e6af6" in refused(
-            prepare("wmt16", *where)
-        )
+        message = refused(prepare("wmt16", *where))
+    assert "dev.tgz: its md5 is not 4a3dc2760bb077f4308cce96b06e6af6" in message
     assert not (tmp_path / "w2" / "download" / "dev.tgz").exists()
 
 
@@ -94,16 +84,16 @@ def test_network_failures_are_one_line(web: Path, tmp_path: Path) -> None:
     assert "train.en.gz" in message and "--from DIR" in message
     with serving(tmp_path) as server:
         message = refused(prepare("multi30k", "--mirror", server.url, *where))
-        assert "404" in message and "train.en.gz" in message
+    assert "404" in message and "train.en.gz" in message
     damaged = tmp_path / "damaged"
     made_up.multi30k(damaged / CAPTIONS)
     file = damaged / CAPTIONS / "train.de.gz"
     file.write_bytes(file.read_bytes()[:-20])
     with serving(damaged) as server:
         message = refused(prepare("multi30k", "--mirror", server.url, *where))
-    assert "train.de.gz is damaged" in message
-    assert not (tmp_path / "work" / "download" / "train.de.gz").exists()
-    assert not (tmp_path / "bin").exists()
+    assert "train.de.gz: it is damaged" in message
+    kept = (tmp_path / "work" / "download" / "train.de.gz").exists()
+    assert not kept and not (tmp_path / "bin").exists()
 
 
 def test_killed_while_downloading_it_goes_on(web: Path, tmp_path: Path) -> None:
@@ -121,5 +111,5 @@ def test_killed_while_downloading_it_goes_on(web: Path, tmp_path: Path) -> None:
         server.stall_after = None
         assert prepare("multi30k", *arguments).status == 0
         assert server.requests[1] == (f"/{CAPTIONS}/train.en.gz", "bytes=400-")
-        whole = (web / CAPTIONS / "train.en.gz").read_bytes()
-        assert (work / "download" / "train.en.gz").read_bytes() == whole
+        file = work / "download" / "train.en.gz"
+        assert file.read_bytes() == (web / CAPTIONS / "train.en.gz").read_bytes()

@@ -6,8 +6,11 @@ import json
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ from fairseq.data import Dictionary
 from fairseq.data.data_utils import load_indexed_dataset
 
 import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
+from recipes.results import examples, read_result, report, write_result
+from shapeshifter_fairseq.corpus import Corpus
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.fairseq_side.counting import count
 from tests.test_prepare_localisation import run as prepare
@@ -88,16 +93,18 @@ def test_evaluate_and_report(data, runs):
     said, _ = script("evaluate.sh", data, runs / "ours" / "checkpoint_best.pt", runs / "ours")
     assert "skipped" in said
 
-    command = [sys.executable, ROOT / "recipes" / "report.py", "--data", data]
-    models = [f"Dense={runs / 'dense'}", f"Ours={runs / 'ours'}"]
-    subprocess.run([*command, "--out", runs / "report", *models], check=True, timeout=120)
-    report = json.loads((runs / "report.json").read_text())
-    dense, ours = report["models"]["Dense"], report["models"]["Ours"]
-    assert ours["parameters"] < dense["parameters"]
-    assert ours["checkpoint_bytes"] == (runs / "ours" / "checkpoint_best.pt").stat().st_size
-    assert ours["updates"] == 4
-    assert report["examples"] and all({"Dense", "Ours"} < set(each) for each in report["examples"])
-    assert "| Ours" in (runs / "report.md").read_text()
+    # What the quickstart prints.
+    results, corpus = {}, Corpus.read(data)
+    folders = {"Dense": runs / "dense", "Ours": runs / "ours"}
+    for name, run in folders.items():
+        write_result(run, data, corpus, "two models", name, run / "checkpoint_best.pt")
+        results[name] = read_result(run)
+    assert results["Ours"]["parameters"] < results["Dense"]["parameters"]
+    assert results["Ours"]["updates"] == 4
+    text = report(results, examples(data, corpus, folders, "test"))
+    share = 100 * results["Ours"]["parameters"] / results["Dense"]["parameters"]
+    assert f"({share:.1f}%)" in text
+    assert text.count("| Ours ") == text.count("| Dense ") > 1  # in the table, and in the examples
 
 
 def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path, monkeypatch):
@@ -106,25 +113,19 @@ def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path, m
     teacher, out = runs / "dense" / "checkpoint_last.pt", tmp_path / "taught data"
     options = ["--max-len-a", "0", "--max-len-b", "8", "--beam", "2", "--batch-size", "4"]
 
-    # Stopped after the translations: they are not made again.
-    cannot = tmp_path / "cannot binarise"
-    cannot.write_text(
-        f'#!/bin/sh\ncase "$*" in *cli.preprocess*) exit 9 ;; esac\nexec "{sys.executable}" "$@"\n'
-    )
-    cannot.chmod(0o755)
-    monkeypatch.setenv("FAILING", str(cannot))
-    command = 'PYTHON=$FAILING bash "$@"'
-    stopped = subprocess.run(
-        ["bash", "-c", command, "-", ROOT / "recipes" / "distil.sh", data, teacher, out, *options],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert stopped.returncode == 1 and "the step 'binarise' failed" in stopped.stderr
-    assert "teach, 2 of" in stopped.stderr and not out.exists()
+    # Killed after the first translations: they are not made again.
+    command = ["bash", ROOT / "recipes" / "distil.sh", data, teacher, out, *options]
+    work = tmp_path / "taught data.teacher"
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as killed:
+        while not (work / "shard1.log").exists():
+            assert killed.poll() is None
+            time.sleep(0.02)
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert not out.exists()
     said, progress = script("distil.sh", data, teacher, out, *options)
-    assert "taught by" in said and "teach, " not in progress
-    assert not (tmp_path / "taught data.teacher").exists()
+    assert "teach 0: already there, skipped" in said and "taught by" in said
+    assert "teach, 1 of" not in progress and "teach, 2 of" in progress
+    assert not work.exists()
 
     # What fairseq makes of it in one go.
     generate = [sys.executable, "-m", "fairseq_cli.generate", data, "--path", teacher, "--cpu"]
@@ -147,7 +148,9 @@ def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path, m
     said, _ = script("distil.sh", data, teacher, out, *options)
     assert "skipped" in said
     _, error = script("distil.sh", data, teacher, data, *options, fails=True)
-    assert f"{data} exists and was not made by this script" in error
+    assert f"{data} is DATA itself" in error
+    _, error = script("distil.sh", data, teacher, runs, *options, fails=True)
+    assert f"{runs} exists and was not made by this script" in error
     script("train.sh", out, tmp_path / "pupil", *SETTING, "--max-update", "1")
     assert (tmp_path / "pupil" / "checkpoint_last.pt").exists()
 
@@ -173,7 +176,8 @@ def test_families_are_trained_scored_and_compared(data, tmp_path):
         assert [point["updates"] for point in result["validation"]] == [1, 2, 3, 4]
         assert result["seconds"]["training"] > 0 and "BLEU" in result["scores"]
     said, _ = script("families.sh", *where, *only)
-    assert said.count("is finished, skipped") == said.count("is scored, skipped") == 2
+    for step in ("train", "evaluate", "report"):
+        assert said.count(f"{step}: already there, skipped") == 2
 
 
 def test_all_families_have_about_equal_parameters(monkeypatch):
@@ -201,7 +205,7 @@ def test_the_sizes_of_staged_are_what_their_names_say(monkeypatch):
         model = [word for word in given if word != "--cpu"]
         if "-staged" in name:
             at = model.index("--stage-updates")
-            assert model[at : at + 2] == ["--stage-updates", "25"]
+            assert model[at : at + 2] == ["--stage-updates", "13"]
             del model[at : at + 2]  # the same model, from the start
         counts = count("shapeshifter_transformer_tiny", 2000, 2000, True, model)
         assert counts["percent"] == pytest.approx(int(name.split("-")[1]), abs=1.5), name
@@ -217,11 +221,33 @@ def test_staged_trains_and_scores_a_run(data, runs, tmp_path):
     script("staged.sh", *call)
     run = out / "low_rank-30-staged.seed2"
     result = json.loads((run / "result.json").read_text())
-    assert (result["model"], result["seed"], result["updates"]) == ("low_rank-30 staged", 2, 6)
-    assert result["checkpoint"] == "checkpoint_last.pt" and "BLEU" in result["scores"]
+    assert (result["model"], result["seed"]) == ("low_rank, 30%, staged", 2)
+    assert (result["updates"], result["checkpoint"]) == (6, "checkpoint_best.pt")
+    assert "BLEU" in result["scores"]
     assert "stage 5 of 5 at update 4" in (run / "train.log").read_text()
     said, _ = script("staged.sh", *call)
-    assert "is finished, skipped" in said and "is scored, skipped" in said
+    assert "train: already there, skipped" in said and "evaluate: already there" in said
+
+
+def test_what_has_diverged_is_a_result_and_is_tried_again_with_other_options_only(data, tmp_path):
+    call = ["--only", "low_rank-30-scratch.seed1", "--data", data, "--out", tmp_path]
+    call += ["--scratch-updates", "4"]
+    more = ["--", *SMALL, "--required-batch-size-multiple", "1", "--clip-norm", "0", "--lr"]
+    more += ["1e30", "--warmup-updates", "0"]
+    said, _ = script("staged.sh", *call, *more)
+    assert "has diverged, which counts as failed" in said
+    said, _ = script("staged.sh", *call, *more)
+    assert "has diverged, skipped" in said and "counts as failed" not in said
+    # It made a checkpoint, which is not mixed with another training.
+    other = [*call, *more, "--log-interval", "1"]
+    _, error = script("staged.sh", *other, fails=True)
+    assert "begun with other options: then less; now --log-interval 1" in error
+    run = tmp_path / "low_rank-30-scratch.seed1"
+    for path in run.glob("checkpoint*"):
+        path.unlink()
+    said, _ = script("staged.sh", *other)
+    assert "counts as failed" in said
+    assert (run / "train.log").read_text().count("\n=== train") == 2
 
 
 def test_deploy(data, runs, tmp_path, monkeypatch):
@@ -243,9 +269,24 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
         call = [*command[:-1], str(out / name), "--beam", "1"]
         done = subprocess.run(call, input=text, capture_output=True, text=True, check=True)
         assert done.stdout == (out / f"{name}.txt").read_text()
-    before = (out / "int8" / "model.bin").stat().st_mtime_ns
-    said, _ = script("deploy.sh", runs / "ours" / "checkpoint_best.pt", out)
-    assert "skipped" in said and (out / "int8" / "model.bin").stat().st_mtime_ns == before
+    # Neither fairseq nor torch is needed for it.
+    without = "import sys; sys.modules['torch'] = sys.modules['fairseq'] = None; "
+    without += "from shapeshifter_fairseq.cli import main; sys.exit(main(sys.argv[1:]))"
+    call = [sys.executable, "-c", without, "translate", str(out / "int8"), "--beam", "1"]
+    done = subprocess.run(call, input=text, capture_output=True, text=True, check=True)
+    assert done.stdout == (out / "int8.txt").read_text()
+
+    # What was made belongs to a corpus, not to its folder; other sentences change the table alone.
+    other = shutil.copytree(data, tmp_path / "moved")
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*")}
+    for changed in ([], ["deploy.json", "deploy.md", "float32.txt", "int8.txt", "fairseq"]):
+        if changed:
+            raw = other / "raw" / "test.en"
+            raw.write_text(raw.read_text().replace("the", "no"))
+        monkeypatch.setenv("DATA", str(other))
+        script("deploy.sh", runs / "ours" / "checkpoint_best.pt", out)
+        found = {path.name for path in times if path.stat().st_mtime_ns != times[path]}
+        assert found - {"steps.json", "steps.log", "lock"} == set(changed)
 
 
 @pytest.mark.parametrize(
@@ -253,17 +294,17 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
     [
         ("train.sh", ["nowhere", "save", "--max-update", "1"], "no folder nowhere"),
         ("train.sh", ["nowhere", "save"], "--max-update N is needed"),
-        ("train.sh", [], "DATA and SAVE_DIR"),
+        ("train.sh", [], "required: DATA, SAVE_DIR"),
         ("evaluate.sh", ["nowhere", "x.pt", "out"], "no folder nowhere"),
         ("evaluate.sh", ["nowhere"], "CHECKPOINT"),
-        ("quickstart.sh", ["--fast"], "no options"),
+        ("quickstart.sh", ["--fast"], "unrecognized arguments: --fast"),
         ("families.sh", ["lowrank"], "no family 'lowrank'; known: dense kronecker low_rank"),
-        ("families.sh", ["--updates", "few"], "--updates 'few' is no positive number"),
+        ("families.sh", ["--updates", "few"], "--updates: 'few' is not a positive number"),
         ("families.sh", ["--layer-rank", "3"], "come after --"),
         ("staged.sh", ["phm"], "no family 'phm' here; known: low_rank monarch kronecker"),
-        ("distil.sh", ["data", "model.pt"], "DATA, TEACHER and OUT are needed"),
+        ("distil.sh", ["data", "model.pt"], "required: OUT"),
         ("distil.sh", ["/nowhere", "model.pt", "out"], "there is no folder /nowhere"),
-        ("staged.sh", ["--updates", "0"], "--updates '0' is no positive number"),
+        ("staged.sh", ["--updates", "0"], "--updates: '0' is not a positive number"),
         ("staged.sh", ["--sizes", "50,20"], "'20' is none of 50, 30 and 15"),
         ("staged.sh", ["--only", "low_rank-50.seed1"], "there is no run 'low_rank-50.seed1'"),
         ("deploy.sh", [], "CHECKPOINT"),

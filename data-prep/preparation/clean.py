@@ -1,0 +1,88 @@
+"""Write parallel texts as two plain UTF-8 files of equally many lines.
+
+The sentences stay as they were written. What goes: byte order marks, carriage returns and the other
+characters that some programs take for the end of a line, space at both ends, and pairs with an
+empty side, unless they are held out: a validation or test set is never filtered. Bytes that are not
+UTF-8 are an error that names file and sentence; in crawled text the pair is dropped and counted.
+
+The markup of IWSLT and WMT is no good XML (an & may stand alone): it is taken line by line, as
+fairseq's preparation and sacreBLEU do. Entities such as &amp; stay: papers' test sets hold them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from shapeshifter_fairseq.corpus import spell
+
+from .archives import read_lines
+from .lines import open_text
+
+# What str.splitlines() takes for the end of a line, beside the newline itself.
+LINE_ENDS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+METADATA = re.compile(rb"<(?:url|talkid|keywords)>")
+TALK_TAG = re.compile(rb"</?(?:title|description)>")
+SEGMENT = re.compile(rb"<seg id=[^>]*>(.*)</seg>")
+
+
+def talks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """IWSLT's training text: of its lines on each talk, titles and descriptions are sentences."""
+    return (TALK_TAG.sub(b"", line) for line in lines if not METADATA.search(line))
+
+
+def segments(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Test sets in XML or SGML: a sentence is `<seg id="1"> ... </seg>` on a line of its own."""
+    return (match[1] for line in lines if (match := SEGMENT.search(line)))
+
+
+READERS = {"plain": iter, "talks": talks, "segments": segments}
+
+
+def clean_pairs(
+    names: Sequence[str], count: Counter[str], markup: str, crawled: bool, held_out: bool
+) -> Iterator[tuple[str, str]]:
+    """The clean pairs of two texts, named as in archives.py; `count` says what was dropped."""
+    sides = [READERS[markup](read_lines(name)) for name in names]
+    for number, raw in enumerate(zip_longest(*sides), 1):
+        if None in raw:
+            shorter, longer = names if raw[0] is None else names[::-1]
+            rest = sum(1 for _ in READERS[markup](read_lines(longer)))
+            raise ValueError(f"{shorter} has {number - 1} sentences, but {longer} has {rest}")
+        pair = []
+        for name, line in zip(names, raw):
+            try:
+                text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode("utf-8")
+                pair.append(LINE_ENDS.sub(" ", text).strip())
+            except UnicodeDecodeError as error:
+                byte = f"{name}, sentence {number}: byte {error.object[error.start]:#04x}"
+                if not crawled:
+                    raise ValueError(f"{byte} is not UTF-8; convert it with iconv") from None
+        if len(pair) < 2:
+            count["not UTF-8"] += 1
+        elif all(pair) or held_out:
+            count["kept"] += 1
+            count["empty but kept"] += not all(pair)
+            yield pair[0], pair[1]
+        else:
+            count["empty"] += 1
+
+
+def write(
+    out: Sequence[Path], texts: Sequence[Sequence[str]], *how: Any, plain: bool = False
+) -> str:
+    """Write texts as one, cleaned as `how` says, into two files; returns what was dropped."""
+    count: Counter[str] = Counter()
+    with open_text(out[0], "w") as source, open_text(out[1], "w") as target:
+        for names in texts:
+            pairs = clean_pairs(names, count, *how)
+            for pair in tqdm(pairs, names[0], unit=" pairs", unit_scale=True, disable=None):
+                for path, file, line in zip(out, (source, target), pair):
+                    file.write(f"{spell(line, path.suffix[1:], plain)}\n")
+    if not count["kept"]:
+        raise ValueError(f"{texts[0][0]} and {texts[0][1]} hold no pair of sentences")
+    return f"{out[0].stem}: " + ", ".join(f"{n} {what}" for what, n in count.items() if n)

@@ -1,0 +1,167 @@
+"""What a dataset is: facts, and a script that makes a corpus of them. Facts need no package."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.console import Failed, Parser, folder, need_modules, positive
+from recipes.engine import ROOT, Engine, refuse_foreign
+from shapeshifter_fairseq.corpus import Corpus, Moses
+
+MODULES = "fairseq_cli joblib polib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm"
+OPTIONS = {
+    "--vocab-size N": "merges of the byte-pair encoding, or SentencePiece pieces (default {size})",
+    "--from DIR": "take the raw files from DIR instead of the network",
+    "--mirror URL": "fetch https://HOST/PATH from URL/HOST/PATH, the layout of wget --mirror",
+    "--checksums FILE": "refuse raw files that differ from FILE; WORK/download/SHA256SUMS is one",
+    "--dest DIR": "the binarised corpus (default data-bin/{name}.SRC-TGT)",
+    "--work DIR": "raw and intermediate files and prepare.log (default data/{name}.SRC-TGT)",
+    "--workers N": "processes (default: all cores)",
+}
+EPILOG = """\
+environment:
+  PYTHON            the Python that has fairseq and this project (default: .venv's, else python3)
+
+Makes in --dest what fairseq-preprocess makes, the subword model, corpus.json, and the valid and
+test sentences as plain text (raw/) and tokenised (tokenised/). Steps that are done are skipped, so
+a killed run goes on where it was. The default folders are in the repository, wherever you are.
+
+example:
+  bash data-prep/prepare-{name}.sh {source} {target}
+  fairseq-train data-bin/{name}.{source}-{target} --source-lang {source} ..."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Where the sentences of a split are: addresses, each followed by ::MEMBER if an archive."""
+
+    names: Sequence[str | tuple[str, str]] = ()  # * is the language; a tuple names both sides
+    news: str = ""  # instead of names: a test set of WMT, as `sacrebleu --list` calls it
+    markup: str = "plain"  # a key of clean.READERS
+    crawled: bool = False  # drop pairs that are not UTF-8; elsewhere they are an error
+
+    def pairs(self, source: str, target: str) -> list[tuple[str, str]]:
+        """The names of both sides; of news also its MD5, as #md5=..."""
+        if not self.news:
+            texts = [(name, name) if isinstance(name, str) else name for name in self.names]
+            return [(one.replace("*", source), two.replace("*", target)) for one, two in texts]
+        # sacreBLEU's own download starts over when it was cut, and knows neither mirror nor folder.
+        from sacrebleu import DATASETS
+
+        news = DATASETS.get(self.news)
+        if not (files := news and news.langpairs.get(f"{source}-{target}")):
+            raise Failed(f"sacreBLEU knows no test set {self.news} of {source}-{target}")
+        address = f"{news.data[0]}#md5={news.md5[0]}::"
+        return [(address + files[0], address + files[1])]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Drop pairs by their length, and set some training pairs aside; the test set stays whole."""
+
+    step: str = "filter"  # its name
+    subwords: bool = False  # count subwords instead of the tokens that they are cut from
+    max_length: int = sys.maxsize  # of each side
+    ratio: float = sys.float_info.max  # of the two lengths, at most
+    valid: bool = False  # filter the validation set as well
+    every: int = 0  # each Nth training pair goes to the validation set instead
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What may depend on the language pair. Without `valid`, a filter takes it from `train`."""
+
+    train: Text | None = None
+    test: Text | None = None
+    valid: Text | None = None
+    filters: Sequence[Filter] = ()
+    published: str = "*"  # what the last line says of the published corpus; a pattern
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset, and the script that prepares it."""
+
+    name: str
+    about: str  # the beginning of --help
+    vocab_size: int  # merges or pieces of the joint subwords, if the person does not say
+    subwords: str  # their kind, a key of subwords.KINDS
+    facts: Facts | Callable[[str, str], Facts] = Facts()  # or a function of the two languages
+    pairs: Sequence[str] = ()  # "SRC TGT", the default first; none if any two languages will do
+    wheels: Path | None = None  # a list of pip packages whose messages are the text, without facts
+    without_diacritics: bool = False  # take them from Romanian
+    moses: Moses | None = None  # how text is tokenised; None leaves it as it is written
+    moses_for_test: Moses | None = None  # the same for the test set, where it differs
+    joined: bool = True  # both languages share one dictionary
+
+    def corpus(self, source: str, target: str) -> Corpus:
+        """The corpus that the script makes, but for its counts."""
+        moses = self.moses or Moses()
+        return Corpus(
+            source,
+            target,
+            "subword_nmt" if self.subwords == "subword_nmt" else "sentencepiece",
+            self.name,
+            tokenizer="moses" if self.moses else None,
+            without_diacritics=self.without_diacritics,
+            normalised=moses.normalise,
+            apostrophes=(self.moses_for_test or moses).apostrophes,
+            dash_splits=moses.dash_splits,
+            lowercased=moses.lowercase,
+        )
+
+    def main(self, arguments: Sequence[str]) -> None:
+        """Run the script."""
+        parser = self._parser()
+        options = parser.parse_intermixed_args(arguments)
+        corpus = self.corpus(*self._languages(parser, options.languages))
+        if options.source and options.mirror:
+            parser.error("--from and --mirror exclude each other")
+        if options.source and not options.source.is_dir():
+            raise Failed(f"there is no folder --from {options.source}")
+        if options.checksums and not options.checksums.is_file():
+            raise Failed(f"there is no file --checksums {options.checksums}")
+        need_modules(*MODULES.split())
+        from .chain import Chain
+
+        name = f"{self.name}.{corpus.source}-{corpus.target}"
+        options.work = options.work or ROOT / "data" / name
+        options.dest = options.dest or ROOT / "data-bin" / name
+        refuse_foreign(options.dest)
+        facts = self.facts(corpus.source, corpus.target) if callable(self.facts) else self.facts
+        with Engine(options.work, log="prepare.log").alone() as engine:
+            Chain(self, facts, corpus, options, engine).run()
+
+    def _parser(self) -> Parser:
+        source, target = (self.pairs[0] if self.pairs else "de en").split()
+        names = {"name": self.name, "source": source, "target": target, "size": self.vocab_size}
+        usage = "[SRC TGT] [options]" if self.pairs else "SRC TGT [options]"
+        parser = Parser(usage, self.about, EPILOG.format(**names))
+        parser.add_argument("languages", nargs="*", help=argparse.SUPPRESS)
+        kinds = {"N": positive, "URL": str, "DIR": folder, "FILE": folder}
+        for words, text in OPTIONS.items():
+            option, metavar = words.split()
+            if not (self.wheels and option in ("--mirror", "--checksums")):  # pip has its own
+                how = {"metavar": metavar, "type": kinds[metavar], "help": text.format(**names)}
+                parser.add_argument(option, dest={"--from": "source"}.get(option), **how)
+        defaults = {"vocab_size": self.vocab_size, "workers": len(os.sched_getaffinity(0))}
+        parser.set_defaults(mirror="", checksums=None, **defaults)
+        return parser
+
+    def _languages(self, parser: Parser, words: Sequence[str]) -> Sequence[str]:
+        if self.pairs:
+            pair = " ".join(words) or self.pairs[0]
+            if pair not in self.pairs:
+                known = ", ".join(self.pairs)
+                parser.error(f"'{pair}' is none of its language pairs SRC TGT: {known}")
+            return pair.split()
+        # fairseq splits names such as train.SRC-TGT.SRC at the hyphen: pt-BR becomes pt_BR.
+        codes = [word.replace("-", "_") for word in words]
+        known = [code for code in codes if re.fullmatch(r"[a-z]{2,3}([_@][A-Za-z0-9]+)*", code)]
+        if not len(codes) == len(known) == len(set(codes)) == 2:
+            parser.error(f"'{' '.join(words)}' is no SRC TGT, two languages such as pt_BR en")
+        return codes

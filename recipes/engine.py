@@ -1,0 +1,374 @@
+"""Named steps in a folder: done ones are skipped, changed ones made again, results are whole.
+
+A step says what it makes, and all that shapes the result: options, code, what it reads. That is
+written down when it is done: in the result, if it is a folder (`.stamp`), else in `steps.json` of
+the folder that is worked in. The same again means that there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from .console import Failed, is_full, reason_of, say
+
+ROOT = Path(__file__).resolve().parents[1]
+USER_DIR = ROOT / "shapeshifter_fairseq"
+_MODULES = {  # run by -m, so that PYTHON alone says whose they are; shown by their usual names
+    "fairseq_cli.": "fairseq-",
+    "shapeshifter_fairseq": "shapeshifter",
+    "sacrebleu": "sacrebleu",
+    "torch.distributed.run": "torchrun",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that is made.
+
+    Args:
+        name: for the screen and the log.
+        makes: the file or folder that is there when it is done; the last one, if there are several.
+        make: makes it. For a folder it is given another one, empty, which takes the name when it is
+            whole.
+        made_from: all that shapes the result, as JSON has it.
+        folder: whether it makes a folder.
+        resumes: whether a killed one goes on. Then `made_from` has names: with other values what
+            there is would be mixed or lost, and that is refused.
+        begun: for one that resumes, whether there is something to go on with.
+        until: for one that resumes, how far it goes; farther is no mixture.
+        way_out: what to do when it fails.
+    """
+
+    name: str
+    makes: Path
+    make: Callable[[Path], object]
+    made_from: Any
+    folder: bool = False
+    resumes: bool = False
+    begun: bool = True
+    until: int | None = None
+    way_out: str = ""
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """As JSON gives it back."""
+        return json.loads(json.dumps({"made_from": self.made_from, "until": self.until}))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a command's lines move its bar.
+
+    Args:
+        total: where it ends.
+        done: a line that matches means progress: the group's number is where it is, without a
+            group it is one more.
+        note: name (first group) and value (second group) to show beside the bar.
+    """
+
+    total: int
+    done: str
+    note: str
+
+
+class Engine:
+    """One folder at work, by one process at a time.
+
+    Args:
+        folder: where `steps.json` is and, unless a step has its own, the log.
+        log: name of the log in it.
+        dry: print the commands of the steps, and run nothing.
+        row: of the screen, for the bar.
+        show: prints the commands.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        log: str = "steps.log",
+        *,
+        dry: bool = False,
+        row: int = 0,
+        show: Callable[[str], object] = say,
+    ) -> None:
+        self.folder, self.log, self.dry, self.row = folder, folder / log, dry, row
+        self._show = show
+        self._lock: list[int] = []
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[Engine]:
+        """Wait until nobody else is at work in the folder, which is made if need be.
+
+        Every process that is started from here holds the lock as well, so that what a killed script
+        has left is waited for.
+        """
+        if self.dry:
+            yield self
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process is at work in {self.folder}, waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._lock = [lock.fileno()]
+            yield self
+            self._lock = []
+
+    def do(self, step: Step) -> bool:
+        """Make what a step makes, unless it is there; returns whether it was made now.
+
+        Raises:
+            Failed: in one line, with the way out.
+        """
+        if self.dry:
+            step.make(step.makes)
+            return True
+        if step.folder:
+            refuse_foreign(step.makes)
+        if self.is_done(step):
+            say(f"{step.name}: already there, skipped")
+            return False
+        if step.resumes:
+            known = self._known(step)
+            if known and known["made_from"] != step.stamp["made_from"] and step.begun:
+                raise Failed(f"{self.folder} was begun with other options: {_change(known, step)}")
+            self._remember(step, {**step.stamp, "until": None})
+        elif not step.folder:
+            self._remember(step, None)  # a kill from here on leaves no old result
+        try:
+            if step.folder:
+                self._make_folder(step)
+            else:
+                step.make(step.makes)
+                self._remember(step, step.stamp)
+        except (Failed, OSError, ValueError) as error:
+            reason = reason_of(error)
+            if is_full(self.folder):
+                reason = f"the disk of {self.folder} is full"
+            if step.folder:
+                shutil.rmtree(_part(step.makes), ignore_errors=True)
+            if step.way_out:
+                reason = f"the step '{step.name}' failed: {reason} -- {step.way_out}"
+            log = "" if "(log: " in reason else f" (log: {self.log})"
+            raise Failed(f"{reason}{log}") from error
+        return True
+
+    def is_done(self, step: Step) -> bool:
+        """Whether what a step makes is there, made from the same."""
+        return step.makes.exists() and self._known(step) == step.stamp
+
+    def _make_folder(self, step: Step) -> None:
+        say(f"{step.name} ...")
+        self.note(f"\n=== {step.name}, {time.ctime()}")
+        part, old = _part(step.makes), step.makes.with_name(f"{step.makes.name}.old")
+        for rest in (part, old):  # of a killed run
+            shutil.rmtree(rest, ignore_errors=True)
+        part.mkdir(parents=True)
+        step.make(part)
+        write(part / ".stamp", json.dumps(step.stamp, indent=1))
+        if step.makes.exists():
+            step.makes.rename(old)
+        part.rename(step.makes)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _known(self, step: Step) -> dict[str, Any] | None:
+        """The stamp of what there is, if that is known."""
+        if not step.folder:
+            return self._stamps().get(step.name)
+        with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: an earlier release's
+            return json.loads((step.makes / ".stamp").read_text(encoding="utf-8"))
+        return None
+
+    def _stamps(self) -> dict[str, Any]:
+        with contextlib.suppress(FileNotFoundError):
+            return json.loads((self.folder / "steps.json").read_text(encoding="utf-8"))
+        return {}
+
+    def _remember(self, step: Step, stamp: dict[str, Any] | None) -> None:
+        write(
+            self.folder / "steps.json", json.dumps({**self._stamps(), step.name: stamp}, indent=1)
+        )
+
+    def note(self, text: str) -> None:
+        """Write a line to the log and nothing to the screen."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"{text}\n")
+
+    def run(
+        self,
+        command: Sequence[str | Path],
+        name: str,
+        *,
+        log: Path | None = None,
+        progress: Progress | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run a command, its output to a log and its progress to the screen; or print it.
+
+        Args:
+            command: the words.
+            name: for the log and the bar.
+            log: of its own, in place of the engine's.
+            progress: how it moves the bar, if it has one.
+            environment: more variables.
+
+        Raises:
+            Failed: if it fails, with its last line.
+        """
+        line, log, last = shlex.join(map(str, command)), log or self.log, ""
+        if self.dry:
+            self._show(shown(line))
+            return
+        bar = self._bar(name, progress)
+        with (
+            log.open("a", encoding="utf-8") as file,
+            bar,
+            subprocess.Popen(
+                [str(word) for word in command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                env={**os.environ, **(environment or {})},
+                pass_fds=self._lock,
+            ) as process,
+        ):
+            file.write(f"\n=== {name}, {time.ctime()}\n{line}\n")
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                # A bar of the command's own is many lines in one.
+                last = line.rstrip().rpartition("\r")[2] or last
+                if progress and (found := re.search(progress.done, line)):
+                    bar.update(int(found[1]) - bar.n if found.groups() else 1)
+                if progress and (found := re.search(progress.note, line)):
+                    bar.set_postfix_str(f"{found[1]} {found[2]}")
+                if "error: " in line:  # errors that are written for people
+                    bar.write(line.rstrip(), file=sys.stderr)
+        if process.returncode:
+            raise Failed(f"{name} failed: {last} (log: {log})")
+
+    def _bar(self, name: str, progress: Progress | None) -> Any:
+        from tqdm import tqdm
+
+        total, hidden = (progress.total, False) if progress else (None, True)
+        place = {"position": self.row, "dynamic_ncols": True}
+        return tqdm(total=total, desc=name, mininterval=1, disable=hidden, **place)
+
+    def into(self, file: Path, line: str) -> None:
+        """Write what a shell's command line says into a file, whole or not at all; or print it."""
+        if self.dry:
+            self._show(shown(f"{line} >{shlex.quote(str(file))}"))
+            return
+        shell = ["bash", "-euo", "pipefail", "-c", line]
+        with _part(file).open("wb") as part:
+            done = subprocess.run(
+                shell, stdout=part, stderr=subprocess.PIPE, pass_fds=self._lock, check=False
+            )
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise Failed(f"{line.split()[0]} failed: {said}")
+        Path(part.name).replace(file)
+
+
+def side_by_side(jobs: int, chains: Sequence[Callable[[int], None]]) -> None:
+    """Run chains of steps, so many at a time; each is given its row of the screen.
+
+    The others go on to their ends when one fails.
+
+    Raises:
+        Failed: what the first failed one says.
+    """
+    rows: SimpleQueue[int] = SimpleQueue()
+    for row in range(jobs):
+        rows.put(row)
+
+    def one(chain: Callable[[int], None]) -> None:
+        row = rows.get()
+        try:
+            chain(row)
+        finally:
+            rows.put(row)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(one, chain) for chain in chains]
+    for chain in running:
+        chain.result()
+
+
+def python(module: str, *arguments: str | Path) -> list[str]:
+    """The command of a module of this Python."""
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def shown(line: str) -> str:
+    """A command as a person would type it: by the name that pip installs for a module."""
+    for module, name in _MODULES.items():
+        line = line.replace(f"{shlex.quote(sys.executable)} -m {module}", name)
+    return line
+
+
+def fingerprint(*files: Path) -> str:
+    """Of the content of files: a folder that was moved is the same, one made anew is not."""
+    state = hashlib.blake2b(digest_size=16)
+    for path in files:
+        with path.open("rb") as file:
+            state.update(hashlib.file_digest(file, "blake2b").digest())
+    return state.hexdigest()
+
+
+def refuse_foreign(result: Path) -> None:
+    """Never replace a folder that holds something else than a step's result."""
+    if not result.exists() or (result / ".stamp").is_file():
+        return
+    if not result.is_dir() or any(result.iterdir()):
+        way_out = "move it away or choose another folder"
+        raise Failed(f"{result} exists and was not made by this script; {way_out}")
+
+
+def _part(path: Path) -> Path:
+    """What is made before it takes its name."""
+    return path.with_name(f"{path.name}.part")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
+    part = _part(path)
+    part.write_text(f"{text}\n", encoding="utf-8")
+    part.replace(path)
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a UTF-8 text, in which the newline, and nothing else, ends a line."""
+    return path.read_bytes().decode("utf-8").split("\n")[:-1]
+
+
+def threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _change(known: dict[str, Any], step: Step) -> str:
+    """Which options another call had, and which this one has, and the way out."""
+    then, now = (list(made_from.items()) for made_from in (known["made_from"], step.made_from))
+    gone = ", ".join(f"{name} {value}" for name, value in then if (name, value) not in now)
+    new = ", ".join(f"{name} {value}" for name, value in now if (name, value) not in then)
+    return f"then {gone or 'less'}; now {new or 'less'}; give those, or another folder"

@@ -1,0 +1,173 @@
+"""Translate a set with a checkpoint and score it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shapeshifter_fairseq.corpus import Corpus
+
+from .console import Failed, need_modules
+from .engine import USER_DIR, Engine, Progress, Step, fingerprint, lines_of, python, write
+from .training import need_data
+
+RESULT = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a set is translated and scored.
+
+    Args:
+        split: valid or test.
+        scores: "bleu", or "rouge": ROUGE-1, -2 and -L of the plain text, nothing else.
+        split_compounds: score the tokenised text with compounds in parts, a-b as a ##AT##-##AT## b,
+            as is usual for WMT'14 En-De.
+        options: of fairseq-generate, beside beam 5.
+        cpu: leave a GPU alone.
+    """
+
+    split: str = "test"
+    scores: str = "bleu"
+    split_compounds: bool = False
+    options: Sequence[str] = ()
+    cpu: bool = False
+
+    def need(self, data: Path) -> None:
+        """Stop now if something is missing for it."""
+        score = "rouge_score" if self.scores == "rouge" else "sacrebleu"
+        need_modules("fairseq_cli", score, "sacremoses", "sentencepiece", "subword_nmt")
+        need_data(data)
+
+    def run(self, engine: Engine, data: Path, corpus: Corpus, checkpoint: Path) -> None:
+        """Make in the engine's folder hypotheses.txt, scores.json and what belongs to them.
+
+        Raises:
+            Failed: if something is missing, or fairseq leaves a sentence out.
+        """
+        words = None
+        if corpus.tokenizer:
+            words = data / "tokenised" / f"{self.split}.{corpus.target}"
+        plain = data / "raw" / f"{self.split}.{corpus.target}"
+        made_from: dict[str, Any] = {}
+        if not engine.dry:
+            if not checkpoint.is_file():
+                raise Failed(f"there is no checkpoint {checkpoint}; train first")
+            texts = [*sorted(data.glob(f"{self.split}.*")), plain, *[words] * bool(words)]
+            for text in texts:
+                if not text.is_file():
+                    raise Failed(f"there is no {text}; run the script in data-prep/ again")
+            # The scores belong to this checkpoint, these options, and what is translated and scored
+            # against, not to a folder's name.
+            made_from = {
+                "set": [self.split, fingerprint(*texts)],
+                "checkpoint": fingerprint(checkpoint),
+                "scores": [self.scores, self.split_compounds],
+                "options": list(self.options),
+            }
+
+        def make(result: Path) -> None:
+            for name in ("generate.log", "scores.json", "scores.tokenised.json", RESULT):
+                (engine.folder / name).unlink(missing_ok=True) if not engine.dry else None
+            sentences = self._translate(engine, data, corpus, checkpoint, plain)
+            self._extract(engine, "D", "hypotheses.txt", sentences)
+            if words and self.scores == "bleu":
+                self._score_words(engine, words, sentences)
+            self._score(engine, plain, corpus.lowercased)
+            if not engine.dry:
+                write(result, json.dumps(self._facts(engine.folder, checkpoint), indent=1))
+
+        engine.do(Step("evaluate", engine.folder / RESULT, make, made_from))
+
+    def _translate(
+        self, engine: Engine, data: Path, corpus: Corpus, checkpoint: Path, plain: Path
+    ) -> int:
+        """generate.log; returns the number of sentences."""
+        sentences = 0 if engine.dry else len(lines_of(plain))
+        # (fairseq drops the last batch unless its size is a multiple of the default, 8.)
+        engine.run(
+            [
+                *python("fairseq_cli.generate", data, "--user-dir", USER_DIR, "--path", checkpoint),
+                *corpus.fairseq_options(data),
+                *("--gen-subset", self.split, "--beam", "5", "--max-tokens", "4096"),
+                *("--required-batch-size-multiple", "1", "--log-format", "none"),
+                *["--cpu"] * self.cpu,
+                *self.options,
+            ],
+            name=f"translate {engine.folder.name}",
+            log=engine.folder / "generate.log",
+            progress=Progress(sentences, "^D-", r"^(BLEU)=([0-9.]+)"),
+        )
+        return sentences
+
+    def _extract(self, engine: Engine, kind: str, name: str, sentences: int) -> Path:
+        """The translations of generate.log in the order of the set.
+
+        fairseq translates long sentences together; D-N is the plain translation of sentence N, H-N
+        the words that it was made of.
+        """
+        log, path = shlex.quote(str(engine.folder / "generate.log")), engine.folder / name
+        engine.into(path, f"grep '^{kind}-' {log} | cut -c3- | sort -n | cut -f3-")
+        if not engine.dry and (found := len(lines_of(path))) != sentences:
+            raise Failed(f"fairseq translated {found} of {sentences} sentences (log: {log})")
+        return path
+
+    def _score_words(self, engine: Engine, reference: Path, sentences: int) -> None:
+        """BLEU of the words as the tokeniser made them, as the papers' tables have it."""
+        found = self._extract(engine, "H", "hypotheses.tokenised.txt", sentences)
+        if self.split_compounds:
+            in_parts = ["sed", "-E", r"s/([^ ])-([^ ])/\1 ##AT##-##AT## \2/g"]
+            for name, path in (("reference", reference), ("hypotheses", found)):
+                line = shlex.join([*in_parts, str(path)])
+                engine.into(engine.folder / f"{name}.compounds.txt", line)
+            reference = engine.folder / "reference.compounds.txt"
+            found = engine.folder / "hypotheses.compounds.txt"
+        options = ["--metrics", "bleu", "--tokenize", "none", "--force"]
+        _sacrebleu(engine, "scores.tokenised.json", reference, found, options)
+
+    def _score(self, engine: Engine, plain: Path, lowercased: bool) -> None:
+        found = engine.folder / "hypotheses.txt"
+        if self.scores == "rouge":
+            rouge = python("recipes.rouge", plain, found)
+            engine.into(engine.folder / "scores.json", shlex.join(rouge))
+            return
+        options = ["--metrics", "bleu", "chrf"]
+        options += ["--lowercase", "--chrf-lowercase"] * lowercased
+        _sacrebleu(engine, "scores.json", plain, found, options)
+
+    def _facts(self, out: Path, checkpoint: Path) -> dict[str, Any]:
+        """What was scored, and how: value and signature by the name of the score."""
+        scores = {each["name"]: each for each in json.loads((out / "scores.json").read_text())}
+        tokenised = out / "scores.tokenised.json"
+        if tokenised.exists():
+            scores["tokenised BLEU"] = json.loads(tokenised.read_text())
+        # fairseq says these in its log only.
+        said = (out / "generate.log").read_text(encoding="utf-8")
+        return {
+            "checkpoint": checkpoint.name,
+            "split": self.split,
+            "beam": int(re.search(r"^Generate \S+ with beam=(\d+):", said, re.M)[1]),
+            "seconds": float(re.search(r"Translated .* in ([\d.]+)s", said)[1]),
+            "scores": {
+                name: {"value": score["score"], "signature": score["signature"]}
+                for name, score in scores.items()
+            },
+        }
+
+
+def _sacrebleu(
+    engine: Engine, name: str, reference: Path, found: Path, options: Sequence[str]
+) -> None:
+    form = ("--format", "json", "--width", "2")
+    command = python("sacrebleu", reference, "--input", found, *form, *options)
+    engine.into(engine.folder / name, shlex.join(command))
+
+
+def read_evaluation(out: Path) -> dict[str, Any]:
+    """What `Evaluation.run` left in a folder."""
+    return json.loads((out / RESULT).read_text(encoding="utf-8"))

@@ -1,0 +1,228 @@
+"""A benchmark from training to its report; each file in experiments/ says what is its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from shapeshifter_fairseq.corpus import Corpus
+
+from . import devices
+from .console import Parser, folder, need_modules, number, positive, say
+from .devices import Devices
+from .engine import ROOT, Engine, Step, python, write
+from .evaluation import RESULT, Evaluation
+from .results import write_result
+from .training import train
+
+AVERAGED = 10  # checkpoints, the last ones
+
+OUTPUT = """\
+The folder for the results gets result.json, report.md, config.json, commands.sh, train.log,
+tensorboard/, averaged.pt and the translations. If interrupted, run the same command again: it
+resumes and skips finished steps. The default folders are in the repository."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One dataset, and how its models are trained.
+
+    Args:
+        about: what it repeats, for --help.
+        dataset: a file of data-prep/preparation/datasets.
+        source, targets: languages; the first target is the default.
+        arch: what fairseq-train calls the architecture.
+        updates: how long.
+        tokens_per_update: the batch of an update on all devices together.
+        save_every: updates from checkpoint to checkpoint.
+        setting: where fairseq-train's options differ from the papers', for all models.
+        shapeshifter: what Shapeshifter alone is given; it overrides `setting`.
+        generate: options of fairseq-generate.
+        split, scores, split_compounds: as in `Evaluation`.
+    """
+
+    about: str
+    dataset: str
+    source: str
+    targets: Sequence[str]
+    arch: str
+    updates: int
+    tokens_per_update: int
+    save_every: int
+    setting: str = ""
+    shapeshifter: str = ""
+    generate: str = ""
+    split: str = "test"
+    scores: str = "bleu"
+    split_compounds: bool = False
+
+    # What recipes of another kind have in other words; see word2ket.py.
+    study = ""  # goes before the dataset's name in that of the benchmark
+    takes_best = False  # in place of averaging: the checkpoint with the lowest validation loss
+
+    def add_models(self, parser: Parser) -> None:
+        """The options that say which model is trained."""
+        parser.add_argument(
+            "--model",
+            choices=("shapeshifter", "dense"),
+            default="shapeshifter",
+            help="shapeshifter (default), or dense: the ordinary Transformer",
+        )
+
+    def model(self, args: argparse.Namespace) -> tuple[str, list[str]]:
+        """Its name in results, and its flags."""
+        dense = ["--factor-plan", "*=dense"]
+        return args.model, dense if args.model == "dense" else shlex.split(self.shapeshifter)
+
+    def main(self, arguments: Sequence[str]) -> None:
+        """Run the recipe with a person's options."""
+        args, more = self._parser().split(arguments)
+        name = f"{self.dataset}.{self.source}-{args.target}"
+        label, flags = self.model(args)
+        data = args.data or ROOT / "data-bin" / name
+        out = args.out or ROOT / "runs" / f"{self.study}{name}" / f"{label}.seed{args.seed}"
+        where = Devices.find(args.dry_run)
+        evaluation = Evaluation(
+            os.environ.get("SPLIT") or self.split,
+            self.scores,
+            self.split_compounds,
+            shlex.split(self.generate),
+            cpu=where.device == "cpu",
+        )
+        if not args.dry_run:
+            evaluation.need(data)
+            need_modules("tabulate")
+        corpus = self.corpus(data, args.target, args.dry_run)
+        options = ["--arch", self.arch, *self._training(args), *flags, *more]
+
+        def after_training(engine: Engine) -> None:
+            average(engine, self.takes_best)
+            evaluation.run(engine, data, corpus, out / "averaged.pt")
+            if report(engine, data, corpus, f"{self.study}{name}", label, out / "averaged.pt"):
+                say((out / "report.md").read_text(encoding="utf-8"))
+
+        engine = Engine(out, dry=args.dry_run)
+        if where.node_rank:  # the first machine does the rest
+            train(engine, data, options, where)
+            return
+        with engine.alone():
+            train(engine, data, options, where)
+            if not args.dry_run:
+                # Only now: of a call that was refused nothing stays.
+                commands: list[str] = []
+                dry = Engine(out, dry=True, show=commands.append)
+                train(dry, data, options, where)
+                after_training(dry)
+                write(out / "commands.sh", "\n".join(commands))
+            after_training(engine)
+        if not args.dry_run:
+            say(f"results: {out}")
+
+    def _training(self, args: argparse.Namespace) -> list[str]:
+        """fairseq-train's options beside those of the model."""
+        # A short training has its checkpoints closer together.
+        every = str(max(1, min(args.max_update // AVERAGED, self.save_every)))
+        return [
+            *shlex.split(self.setting),
+            *("--seed", str(args.seed), "--max-update", str(args.max_update)),
+            *("--tokens-per-update", str(self.tokens_per_update)),
+            *("--save-interval-updates", every, "--keep-interval-updates", str(AVERAGED)),
+            *("--keep-last-epochs", str(AVERAGED), "--validate-interval-updates", every),
+            *("--validate-interval", "1000000"),
+        ]
+
+    def corpus(self, data: Path, target: str, dry: bool = False) -> Corpus:
+        """The corpus in a folder; in a dry run without it what its preparation would make."""
+        if dry and not (data / "corpus.json").exists():
+            dataset = import_module(f"preparation.datasets.{self.dataset}").DATASET
+            return dataset.corpus(self.source, target)
+        return Corpus.read(data)
+
+    def _parser(self) -> Parser:
+        script = sys.argv[0]
+        name = f"{self.dataset}.{self.source}-{self.targets[0]}"
+        taken = (
+            "take the best checkpoint" if self.takes_best else "average the last ten checkpoints"
+        )
+        scores = "sacreBLEU of the plain text and of the words as the tokeniser made them"
+        if self.scores == "rouge":
+            scores = "ROUGE-1, -2 and -L of the plain text"
+        parser = Parser(
+            "[options]",
+            f"{self.about}\n\nTrain, {taken}, translate with beam 5, and report:\n{scores}.",
+            f"{OUTPUT}\n\nenvironment:\n{devices.HELP}\n"
+            f"  SPLIT             the set that is scored, valid or test (default {self.split})\n"
+            "  PYTHON            the Python that has fairseq (default: .venv's, else python3)\n\n"
+            f"examples:\n  bash recipes/{script} --dry-run\n"
+            f"  bash recipes/{script} --model dense --seed 2 -- --dropout 0.1\n"
+            f"  NPROC=2 bash recipes/{script} -- --max-tokens 16384  # the batch stays",
+            rest="fairseq-train",
+        )
+        parser.add_argument(
+            "--target",
+            choices=self.targets,
+            default=self.targets[0],
+            help=f"language, one of {', '.join(self.targets)} (default {self.targets[0]})",
+        )
+        self.add_models(parser)
+        add = parser.add_argument
+        add("--data", type=folder, metavar="DIR", help=f"prepared corpus (default data-bin/{name})")
+        add("--out", type=folder, metavar="DIR", help="results (default runs/NAME/MODEL.seedN)")
+        add("--seed", type=number, default=1, metavar="N", help="of the training (default 1)")
+        add("--max-update", type=positive, default=self.updates, metavar="N")
+        add_dry_run(parser)
+        return parser
+
+
+def average(engine: Engine, takes_best: bool = False) -> None:
+    """averaged.pt, of the last checkpoints or of the best one alone."""
+    run = engine.folder
+    checkpoints = ["--last", str(AVERAGED), run]
+    if takes_best:
+        checkpoints = [run / "checkpoint_best.pt"]
+    command = ["average", run / "averaged.pt", *checkpoints, "--force"]
+    made_from = [[path.name, path.stat().st_mtime_ns] for path in sorted(run.glob("checkpoint*"))]
+    engine.do(
+        Step(
+            "average",
+            run / "averaged.pt",
+            lambda _: engine.run(python("shapeshifter_fairseq", *command), name="average"),
+            made_from,
+        )
+    )
+
+
+def add_dry_run(parser: Parser) -> None:
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the commands and run nothing; data and fairseq need not be there",
+    )
+
+
+def report(
+    engine: Engine, data: Path, corpus: Corpus, recipe: str, model: str, checkpoint: Path
+) -> bool:
+    """result.json and report.md, of what training and evaluation left in the engine's folder.
+
+    Returns:
+        whether they were written now
+    """
+    run, facts = engine.folder, (recipe, model, checkpoint)
+    if engine.dry:
+        return False
+    made_from = [recipe, model, checkpoint.name, (run / RESULT).stat().st_mtime_ns]
+    return engine.do(
+        Step(
+            "report",
+            run / "result.json",
+            lambda _: write_result(run, data, corpus, *facts),
+            made_from,
+        )
+    )

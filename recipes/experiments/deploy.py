@@ -1,0 +1,206 @@
+"""From a trained checkpoint to a CTranslate2 model that translates standard input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from shapeshifter_fairseq.corpus import Corpus
+
+from ..console import Failed, Parser, need_modules, say
+from ..engine import Engine, Step, fingerprint, lines_of, python, threads, write
+from ..evaluation import RESULT, Evaluation, read_evaluation
+
+PRECISIONS = ("float32", "int8")
+FEW = 0.01  # of the translations: rounding may exchange two of nearly the same score
+
+ABOUT = """\
+Fold the factors of a trained model into ordinary matrices, convert it for CTranslate2 in float32
+and in int8, and translate a set with fairseq and with both, on the CPU: a table says size, speed
+and BLEU, and float32 has to translate as fairseq does. Makes in OUT_DIR (default: the folder
+deployed beside the checkpoint):
+
+  folded.pt              a checkpoint of fairseq's own --arch transformer
+  float32, int8          folders for CTranslate2, with all that shapeshifter translate needs
+  deploy.md, deploy.json the table
+  fairseq, *.txt         the translations
+
+What is there already is not made again, unless the checkpoint or the corpus has changed."""
+
+EPILOG = """\
+environment:
+  DATA              the prepared corpus (default: the one that the checkpoint was trained on)
+  SPLIT             test (default) or valid
+  BEAM              candidates of the search (default: 5)
+  OMP_NUM_THREADS   threads of each (default: one for each core)
+  PYTHON            the Python that has fairseq and CTranslate2 (default: .venv's, else python3)
+
+example:
+  bash recipes/install.sh fairseq recipes deploy
+  bash recipes/deploy.sh runs/quickstart/shapeshifter/checkpoint_best.pt"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser("CHECKPOINT [OUT_DIR]", ABOUT, EPILOG)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR", nargs="?")
+    args = parser.parse_args(arguments)
+    need_modules("ctranslate2", way_out="run: bash recipes/install.sh fairseq recipes deploy")
+    if not args.checkpoint.is_file():
+        raise Failed(f"there is no checkpoint {args.checkpoint}; train first (recipes/train.sh)")
+    os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(threads())
+    data = Path(os.environ.get("DATA") or _data_of(args.checkpoint))
+    out = args.out or args.checkpoint.parent / "deployed"
+    split, beam = os.environ.get("SPLIT") or "test", os.environ.get("BEAM") or "5"
+    evaluation = Evaluation(split, options=["--beam", beam], cpu=True)
+    evaluation.need(data)
+    with Engine(out).alone() as engine:
+        deployment = Deployment(engine, data, Corpus.read(data), args.checkpoint, evaluation)
+        deployment.make()
+    say(f"""
+Translate standard input, plain text, one sentence a line:
+  {shlex.join(python("shapeshifter_fairseq", "translate", out / "int8"))} <input.txt >output.txt""")
+
+
+def _data_of(checkpoint: Path) -> str:
+    """The folder of data that a checkpoint was trained on."""
+    from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
+
+    try:
+        return read_checkpoint(checkpoint)["cfg"]["task"]["data"]
+    except (KeyError, TypeError) as error:
+        raise Failed(f"{checkpoint} does not say its data: set DATA") from error
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One checkpoint on its way to CTranslate2."""
+
+    engine: Engine
+    data: Path
+    corpus: Corpus
+    checkpoint: Path
+    evaluation: Evaluation
+
+    def make(self) -> None:
+        """Translate with fairseq, fold, convert, compare.
+
+        Raises:
+            Failed: if CTranslate2 in float32 translates otherwise than fairseq.
+        """
+        out, do = self.engine.folder, self.engine.do
+        with Engine(out / "fairseq").alone() as fairseq:
+            self.evaluation.run(fairseq, self.data, self.corpus, self.checkpoint)
+        # All that the models hold, by content: a corpus may be moved, or made anew in its place.
+        held = [self.data / f"dict.{side}.txt" for side in (self.corpus.source, self.corpus.target)]
+        held += [self.checkpoint, self.data / self.corpus.subword_file]
+        made_from = [fingerprint(*held), vars(self.corpus)]
+        do(Step("fold", out / "folded.pt", self._fold, made_from))
+        for kind in PRECISIONS:
+            make, way_out = partial(self._convert, kind), "look at the end of the log"
+            name = f"convert to {kind}"
+            do(Step(name, out / kind, make, made_from, folder=True, way_out=way_out))
+        searched = (out / "fairseq" / RESULT).stat().st_mtime_ns  # the set and the search
+        do(Step("compare", out / "deploy.json", self._compare, [made_from, searched]))
+        say("\n" + (out / "deploy.md").read_text(encoding="utf-8"))
+        rows = json.loads((out / "deploy.json").read_text(encoding="utf-8"))
+        other, fairseq = rows["CTranslate2, float32"]["other"], rows["fairseq, factors"]["same"]
+        if other > FEW * fairseq:
+            raise Failed(
+                f"CTranslate2 in float32 translates {other} of {fairseq} sentences otherwise than "
+                f"fairseq; compare {out}/float32.txt with {out}/fairseq/hypotheses.txt"
+            )
+
+    def _fold(self, folded: Path) -> None:
+        fold = python("shapeshifter_fairseq", "fold", self.checkpoint, folded, "--force")
+        self.engine.run(fold, "fold")
+
+    def _convert(self, precision: str, part: Path) -> None:
+        command = [
+            *python("ctranslate2.converters.fairseq", "--data_dir", self.data),
+            *("--model_path", self.engine.folder / "folded.pt", "--quantization", precision),
+            *("--source_lang", self.corpus.source, "--target_lang", self.corpus.target),
+            *("--output_dir", part, "--force"),
+        ]
+        self.engine.run(command, "convert")
+        self.corpus.write(part)
+        shutil.copyfile(self.data / self.corpus.subword_file, part / self.corpus.subword_file)
+
+    def _compare(self, result: Path) -> None:
+        """deploy.json and deploy.md."""
+        import ctranslate2
+        from sacrebleu.metrics import BLEU
+        from tabulate import tabulate
+
+        out, split = self.engine.folder, self.evaluation.split
+        references = lines_of(self.data / "raw" / f"{split}.{self.corpus.target}")
+        fairseq = lines_of(out / "fairseq" / "hypotheses.txt")
+        bleu, searched = BLEU(lowercase=self.corpus.lowercased), read_evaluation(out / "fairseq")
+        rows: dict[str, dict[str, Any]] = {
+            "fairseq, factors": {
+                "bytes": _bytes_of(self.checkpoint),
+                "seconds": searched["seconds"],
+                "BLEU": bleu.corpus_score(fairseq, [references]).score,
+                "same": len(fairseq),
+            }
+        }
+        for precision in PRECISIONS:
+            found, whole, seconds = self._translate(out / precision, searched["beam"])
+            equal = [a == b for a, b in zip(found, fairseq)]
+            rows[f"CTranslate2, {precision}"] = {
+                "bytes": (out / precision / "model.bin").stat().st_size,
+                "seconds": seconds,
+                "BLEU": bleu.corpus_score(found, [references]).score,
+                "same": sum(equal),
+                # Where a translation reaches the longest, the two end it in ways of their own.
+                "other": sum(not same for same, ended in zip(equal, whole) if ended),
+            }
+        table = [
+            [
+                name,
+                f"{row['bytes'] / 1e6:.1f} MB",
+                f"{len(fairseq) / row['seconds']:.1f}",
+                f"{row['BLEU']:.2f}",
+                f"{row['same']} of {len(fairseq)}",
+            ]
+            for name, row in rows.items()
+        ]
+        head = ["model", "weights", "sentences a second", "BLEU", "translated as by fairseq"]
+        below = (
+            f"{split} set, beam {searched['beam']}, CPU, {os.environ['OMP_NUM_THREADS']} threads, "
+            f"CTranslate2 {ctranslate2.__version__}. sacreBLEU {bleu.get_signature()}"
+        )
+        text = tabulate(table, head, tablefmt="github", disable_numparse=True)
+        write(out / "deploy.md", f"{text}\n\n{below}")
+        write(result, json.dumps(rows, indent=2))
+
+    def _translate(self, model: Path, beam: int) -> tuple[list[str], list[bool], float]:
+        """Plain translations of a set, whether each came to its end, seconds without loading."""
+        from shapeshifter_fairseq.translating import MAX_LENGTH, Translator
+
+        translator = Translator(model, threads=int(os.environ["OMP_NUM_THREADS"]))
+        text, name = translator.text, f"{self.evaluation.split}.{self.corpus.source}"
+        folder = "tokenised" if self.corpus.tokenizer else "raw"
+        lines = [text.cut(line) for line in lines_of(self.data / folder / name)]
+        began = time.perf_counter()
+        found = list(translator.translate_pieces(lines, beam))
+        seconds = time.perf_counter() - began
+        plain = [text.plain(line) for line in found]
+        write(model.with_name(f"{model.name}.txt"), "\n".join(plain))
+        return plain, [len(line) < MAX_LENGTH for line in found], seconds
+
+
+def _bytes_of(checkpoint: Path) -> int:
+    """What the weights take in a file; tied ones stand there once."""
+    from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
+
+    weights = {t.data_ptr(): t for t in read_checkpoint(checkpoint)["model"].values()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in weights.values())

@@ -1,0 +1,156 @@
+"""A corpus whose training targets are a trained model's translations."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from shapeshifter_fairseq.corpus import Corpus
+
+from ..console import Failed, Parser, is_dry_run, need_modules, say, variable
+from ..engine import (
+    USER_DIR,
+    Engine,
+    Progress,
+    Step,
+    fingerprint,
+    lines_of,
+    python,
+    refuse_foreign,
+    threads,
+)  # fmt: skip
+from ..training import need_data
+
+ABOUT = """\
+Make OUT, a copy of the prepared corpus DATA in which the training set's target side is what the
+checkpoint TEACHER makes of its source side with beam 5. A model trained on OUT learns from the
+teacher, whose translations are easier to learn than people's: sequence-level knowledge
+distillation (Kim and Rush, EMNLP 2016). Validation and test set, dictionaries and subwords stay
+what they are, so the scores compare. Sentences that are too long for the teacher are left out.
+
+If interrupted, run the same command again: it resumes with the shard of sentences where it was.
+Until it is done the translations are in the folder OUT.teacher."""
+
+EPILOG = """\
+environment:
+  SHARD             sentences of a shard, about (default 20000)
+  WORKERS           processes that binarise (default: one for each core)
+  DEVICE            cpu to leave a GPU alone
+  DRY_RUN           if not empty: print the commands and run nothing
+  PYTHON            the Python that has fairseq (default: .venv's, else python3)
+
+example:
+  bash recipes/multi30k.en-de.sh --model dense
+  bash recipes/distil.sh data-bin/multi30k.en-de runs/multi30k.en-de/dense.seed1/averaged.pt \\
+    data-bin/multi30k.en-de.distilled
+  bash recipes/multi30k.en-de.sh --data data-bin/multi30k.en-de.distilled"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser("DATA TEACHER OUT [options of fairseq-generate]", ABOUT, EPILOG)
+    for name in ("DATA", "TEACHER", "OUT"):
+        parser.add_argument(name.lower(), type=Path, metavar=name)
+    args = parser.parse_args(arguments[:3])
+    if not is_dry_run():
+        need_modules("fairseq_cli")
+        need_data(args.data)
+        if not args.teacher.is_file():
+            raise Failed(f"there is no checkpoint {args.teacher}; train first (recipes/train.sh)")
+        refuse_foreign(args.out)
+        if args.out.exists() and args.out.samefile(args.data):
+            raise Failed(f"{args.out} is DATA itself; choose another folder")
+    work = args.out.with_name(f"{args.out.name}.teacher")
+    with Engine(work, "binarise.log", dry=is_dry_run()).alone() as engine:
+        Lesson(engine, args.data, args.teacher, arguments[3:]).into(args.out)
+    if not is_dry_run():
+        shutil.rmtree(work)
+
+
+class Lesson:
+    """What a teacher makes of a training set."""
+
+    def __init__(self, engine: Engine, data: Path, teacher: Path, options: Sequence[str]) -> None:
+        self.engine, self.data, self.teacher, self.options = engine, data, teacher, options
+        self.pair = Corpus.read(data).source, Corpus.read(data).target
+        self.languages = ["--source-lang", self.pair[0], "--target-lang", self.pair[1]]
+        self.sentences, self.made_from = 1, []
+        if not engine.dry:
+            train = f"train.{'-'.join(self.pair)}"
+            self.sentences = _sentences(data / f"{train}.{self.pair[0]}")
+            texts = [*sorted(data.glob(f"{train}.*")), *sorted(data.glob("dict.*"))]
+            self.made_from = ["taught", *options, fingerprint(teacher, *texts)]
+        self.workers = variable("WORKERS", threads())
+        self.shards = -(-self.sentences // variable("SHARD", 20_000))
+
+    def into(self, out: Path) -> None:
+        """The corpus with the taught training set."""
+        way_out, made_from = "look at the end of the log", self.made_from
+        step = Step("binarise", out, self._binarise, made_from, folder=True, way_out=way_out)
+        if not self.engine.dry and self.engine.is_done(step):
+            say(f"distil: {out} is there, skipped")
+            return
+        for shard in range(self.shards):
+            text = self.engine.folder / f"shard{shard}.txt"
+            made_from = [self.shards, self.made_from]
+            self.engine.do(Step(f"teach {shard}", text, self._translate, made_from))
+        taught = self._side("S", 2, self.pair[0])
+        if self._side("H", 3, self.pair[1]) != taught:
+            raise Failed(f"not every sentence has a translation; remove {self.engine.folder}")
+        self.engine.do(step)
+        if not self.engine.dry:
+            say(f"{out}: {taught} of {self.sentences} training sentences, taught by {self.teacher}")
+
+    def _translate(self, text: Path) -> None:
+        """S-N of a shard is the source of sentence N, H-N its translation, both in subwords."""
+        log, shard = text.with_suffix(".log"), int(text.stem.removeprefix("shard"))
+        command = [
+            *python("fairseq_cli.generate", self.data, "--user-dir", USER_DIR),
+            *("--path", self.teacher, *self.languages, "--gen-subset", "train", "--beam", "5"),
+            *("--max-tokens", "4096", "--required-batch-size-multiple", "1"),
+            *("--skip-invalid-size-inputs-valid-test", "--log-format", "none"),
+            # (What fairseq-generate calls a device is a shard here; its --num-shards does nothing.)
+            *("--distributed-world-size", str(self.shards), "--distributed-rank", str(shard)),
+            *["--cpu"] * (os.environ.get("DEVICE") == "cpu"),
+            *self.options,
+        ]
+        if not self.engine.dry:
+            log.unlink(missing_ok=True)
+        bar = Progress(self.sentences // self.shards, "^H-", r"^(BLEU)=([0-9.]+)")
+        self.engine.run(command, f"teach, {shard + 1} of {self.shards}", log=log, progress=bar)
+        self.engine.into(text, f"grep -E '^[SH]-' {shlex.quote(str(log))}")
+
+    def _side(self, kind: str, column: int, language: str) -> int:
+        """One side of the taught training set; returns its lines."""
+        text = self.engine.folder / f"train.{language}"
+        shards = f"{shlex.quote(str(self.engine.folder))}/shard*.txt"
+        line = f"cat -- {shards} | grep '^{kind}-' | cut -c3- | sort -n | cut -f{column}-"
+        self.engine.into(text, line)
+        return 0 if self.engine.dry else len(lines_of(text))
+
+    def _binarise(self, folder: Path) -> None:
+        """DATA, with the taught training set."""
+        if not self.engine.dry:
+            ignored = shutil.ignore_patterns("train.*", ".stamp")
+            shutil.copytree(self.data, folder, dirs_exist_ok=True, ignore=ignored)
+        command = python("fairseq_cli.preprocess", *self.languages, "--destdir", folder)
+        command += [
+            "--trainpref",
+            str(self.engine.folder / "train"),
+            "--workers",
+            str(self.workers),
+        ]
+        for option, language in zip(("--srcdict", "--tgtdict"), self.pair):
+            command += [option, str(self.data / f"dict.{language}.txt")]
+        self.engine.run(command, "binarise")
+
+
+def _sentences(side: Path) -> int:
+    """How many sentences one side of a binarised set has."""
+    if not Path(f"{side}.idx").is_file():
+        raise Failed(f"there is no {side}.idx; prepare the data first (data-prep/)")
+    from fairseq.data.indexed_dataset import infer_dataset_impl, make_dataset
+
+    return len(make_dataset(str(side), infer_dataset_impl(str(side))))

@@ -1,0 +1,322 @@
+"""What staged factorization buys: fine-tuned at once, in stages, trained from scratch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from .. import small
+from ..console import Failed, Parser, folder, positive, say
+from ..engine import ROOT, USER_DIR, Engine, Step, fingerprint, python, side_by_side, write
+from ..experiment import add_dry_run, report
+from ..results import read_result
+from ..small import UPDATES, Small
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WAYS = {  # the folder's name, and what the table calls it
+    "before": "before",
+    "at-once": "at once",
+    "staged": "staged",
+    "scratch": "from scratch",
+}
+# The options at which shapeshifter_transformer_tiny with 2,000 types keeps so many percent of the
+# dense model's parameters, blocks and table about alike (shapeshifter params --arch
+# shapeshifter_transformer_tiny --vocab 2000 ...). Two blocks, because four at rank 2 or 3 are 11 or
+# 17% of a matrix, with nothing in between.
+MODELS = {
+    "low_rank-50": "--factorization low_rank --layer-rank 35 --embed-rank 61",
+    "low_rank-30": "--factorization low_rank --layer-rank 21 --embed-rank 34",
+    "low_rank-15": "--factorization low_rank --layer-rank 10 --embed-rank 18",
+    "monarch-50": "--factorization monarch/blocks=2 --layer-rank 18 --embed-rank 27",
+    "monarch-30": "--factorization monarch/blocks=2 --layer-rank 10 --embed-rank 21",
+    "monarch-15": "--factorization monarch/blocks=2 --layer-rank 5 --embed-rank 9",
+    "kronecker-50": "--factorization kronecker --layer-rank 35 --embed-rank 126",
+    "kronecker-30": "--factorization kronecker --layer-rank 21 --embed-rank 70",
+    "kronecker-15": "--factorization kronecker --layer-rank 10 --embed-rank 37",
+}
+FAMILIES = ("low_rank", "monarch", "kronecker")
+# Published are these (docs/results.md).
+DEFAULT = 200
+
+ABOUT = f"""\
+Take a trained dense Transformer of the quickstart's size to 50%, 30% and 15% of its parameters in
+each FAMILY ({" ".join(FAMILIES)}) and compare, on the validation set of the quickstart's corpus:
+
+  before     its projection, as it is
+  at-once    that, fine-tuned
+  staged     the dense model, factorized block after block while it is fine-tuned for as many
+             updates (fairseq-train --stage-updates)
+  scratch    a model of the same size that never was dense
+
+A run has failed if its gradients became NaN, or if its best validation loss is not below that of
+its projection before fine-tuning."""
+
+EPILOG = f"""\
+The results are DIR/staged.md and DIR/staged.png, and a folder for each run with its log,
+checkpoints and translations. If interrupted, run the same command again: it resumes and skips
+finished steps.
+
+{small.HELP}
+
+examples:
+  bash recipes/staged.sh
+  bash recipes/staged.sh --dense runs/quickstart/dense/checkpoint_best.pt
+  bash recipes/staged.sh --sizes 30 low_rank                  # one size of one family"""
+
+
+def _parser() -> Parser:
+    parser = Parser("[options] [FAMILY ...]", ABOUT, EPILOG, rest="fairseq-train")
+    add = parser.add_argument
+    add("families", nargs="*", metavar="FAMILY", help="default: all three")
+
+    def count(name: str, default: int | None, what: str) -> None:
+        add(name, type=positive, default=default, metavar="N", help=what)
+
+    count("--updates", DEFAULT, f"of a fine-tuning, at once and staged (default {DEFAULT})")
+    count("--stage-updates", None, "from stage to stage (default: a sixteenth of --updates, so that"
+          " the last of the 9 stages begins at half of them)")  # fmt: skip
+    add(
+        "--lr",
+        default="5e-4",
+        help="of the fine-tuning (default 5e-4, a third of the quickstart's)",
+    )
+    count("--scratch-updates", 1000, "of a training from scratch (default 1000)")
+    add("--scratch-lr", default="7.5e-4", help="its learning rate (default 7.5e-4)")
+    add("--dense", type=folder, metavar="CHECKPOINT",
+        help="fine-tune this one, of shapeshifter_transformer_tiny with '*=dense' (default: one is "
+        "trained)")  # fmt: skip
+    count("--dense-updates", UPDATES, f"of the dense training (default {UPDATES})")
+    count("--seeds", 3, "seeds 1 to N of the fine-tunings (default 3)")
+    count("--scratch-seeds", 1, "the same of the trainings from scratch, which take longest "
+          "(default 1)")  # fmt: skip
+    add("--sizes", default="50,30,15", metavar="LIST", help="percentages (default 50,30,15)")
+    count("--beam", 5, "of the translations (default 5)")
+    add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the quickstart's)")
+    add("--out", type=folder, metavar="DIR", help="results (default runs/staged, or staged.N)")
+    add("--only", metavar="RUN", help="one run alone, such as low_rank-50-staged.seed1, on another "
+        "machine, say; those that it begins with have to be there")  # fmt: skip
+    add_dry_run(parser)
+    return parser
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model that is scored: the dense one, or a family at one size in one of `WAYS`."""
+
+    way: str
+    model: str = ""
+    seed: int = 1
+
+    @property
+    def folder(self) -> str:
+        return f"{self.model}{'-' * bool(self.model)}{self.way}.seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return f"{self.model.replace('-', ', ')}%, {WAYS[self.way]}" if self.model else "dense"
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = _parser()
+    args, more = parser.split(arguments)
+    families = args.families or FAMILIES
+    for family in families:
+        if family not in FAMILIES:
+            parser.error(f"there is no family '{family}' here; known: {' '.join(FAMILIES)}")
+    models = [f"{family}-{size}" for family in families for size in args.sizes.split(",")]
+    for model in models:
+        if model not in MODELS:
+            parser.error(f"--sizes: '{model.rpartition('-')[2]}' is none of 50, 30 and 15")
+    before = [Run("before", model) for model in models]
+    tuned = [
+        Run(way, model, seed)
+        for seed in range(1, args.seeds + 1)
+        for model in models
+        for way in list(WAYS)[1:]
+        if way != "scratch" or seed <= args.scratch_seeds
+    ]
+    runs = [Run("dense"), *before, *tuned]
+    if args.only and args.only not in [run.folder for run in runs]:
+        parser.error(f"--only: there is no run '{args.only}'")
+    if args.dense and not args.dry_run and not args.dense.is_file():
+        raise Failed(f"there is no checkpoint {args.dense}")
+    default = "staged" if args.updates == DEFAULT else f"staged.{args.updates}"
+    out: Path = args.out or ROOT / "runs" / default
+    study = Staged(Small.prepare(args.data, args.dry_run), args, more, out)
+    for phase in ([Run("dense")], before, tuned):
+        chains = [partial(study.do, run) for run in phase if args.only in (None, run.folder)]
+        side_by_side(study.trainings.jobs, chains)
+    if not args.only and not args.dry_run:
+        say(f"{compare(out, runs)}\nresults: {out}")
+
+
+class Staged:
+    """The runs of one call."""
+
+    def __init__(
+        self, trainings: Small, args: argparse.Namespace, more: list[str], out: Path
+    ) -> None:
+        self.trainings, self.args, self.more, self.out = trainings, args, more, out
+        self.dense = args.dense or out / Run("dense").folder / "checkpoint_best.pt"
+
+    def do(self, run: Run, row: int) -> None:
+        """Train one run, if it is trained, score and report it."""
+        dry = self.trainings.dry
+        with Engine(self.out / run.folder, dry=dry, row=row).alone() as engine:
+            checkpoint = engine.folder / "checkpoint_best.pt"
+            if run.way == "before":
+                checkpoint = engine.folder / "projected.pt"
+                self._project(engine, run, checkpoint)
+                self._validate(engine, checkpoint)
+            elif run.way == "dense" and self.args.dense:
+                checkpoint = self.dense
+                self._validate(engine, checkpoint)
+            elif run.way == "dense":
+                options = ["--factor-plan", "*=dense", "--seed", "1", *self.more]
+                self.trainings.train(engine, self.args.dense_updates, options)
+            elif not self._train(engine, run):
+                return
+            # A model that lost too much does not end its sentences: none is more than twice the
+            # source, and some.
+            search = ["--beam", str(self.args.beam), "--max-len-a", "2", "--max-len-b", "10"]
+            self.trainings.score(engine, checkpoint, search)
+            facts = f"staged, {self.args.updates} updates", run.name
+            trainings = self.trainings
+            report(engine, trainings.data, trainings.corpus, *facts, checkpoint)
+
+    def _project(self, engine: Engine, run: Run, result: Path) -> None:
+        command = python("shapeshifter_fairseq", "project", self.dense, result, "--force")
+        command += shlex.split(MODELS[run.model])
+        made_from = [command, "" if engine.dry else fingerprint(self.dense)]
+        engine.do(Step("project", result, lambda _: engine.run(command, "project"), made_from))
+
+    def _validate(self, engine: Engine, checkpoint: Path) -> None:
+        """The loss of a model that was not trained here.
+
+        The batches are those of the trainings' validation: fairseq leaves out those of no multiple
+        of 8 sentences.
+        """
+        log = engine.folder / "validate.log"
+        command = python("fairseq_cli.validate", self.trainings.data, "--task", "translation")
+        command += ["--user-dir", str(USER_DIR), "--path", str(checkpoint), "--max-tokens", "1024"]
+        command += ["--num-workers", "0", "--log-format", "json"]
+        command += ["--cpu"] * self.trainings.on_cpu
+        name = f"validate {engine.folder.name}"
+        made_from = "" if engine.dry else fingerprint(checkpoint)
+        engine.do(Step("validate", log, lambda _: engine.run(command, name, log=log), made_from))
+
+    def _train(self, engine: Engine, run: Run) -> bool:
+        """Whether it came to its end; a training that diverged is a result of this call."""
+        args, updates = self.args, self.args.updates
+        stage = args.stage_updates or -(-updates // 16)
+        projection = self.out / Run("before", run.model).folder / "projected.pt"
+        begin = ["--lr", args.lr, "--finetune-from-model"]
+        if run.way == "at-once":
+            begin.append(str(projection))
+        elif run.way == "staged":
+            begin += [str(self.dense), "--stage-updates", str(stage)]
+        else:
+            # At the quickstart's rate the larger low_rank and monarch learn how frequent each type
+            # is and nothing more; half of it after a seventh of 1,000 updates is worse than after
+            # 400 (docs/results.md).
+            begin = ["--lr", args.scratch_lr, "--warmup-updates", str(UPDATES // 7)]
+            updates = args.scratch_updates
+        options = [*shlex.split(MODELS[run.model]), *begin, "--seed", str(run.seed), *self.more]
+        mark, call = engine.folder / "diverged", json.dumps([updates, *options])
+        if not engine.dry and mark.exists() and mark.read_text(encoding="utf-8").strip() == call:
+            say(f"train: {engine.folder} has diverged, skipped")
+            return False
+        known = _divergences(engine.folder)  # with other options, or an earlier try
+        try:
+            self.trainings.train(engine, updates, options)
+        except Failed:
+            if _divergences(engine.folder) == known:
+                raise
+            write(mark, call)
+            say(f"train: {engine.folder} has diverged, which counts as failed")
+            return False
+        if not engine.dry:
+            mark.unlink(missing_ok=True)
+        return True
+
+
+def _divergences(run: Path) -> int:
+    """How often fairseq ended a training whose gradients are no numbers."""
+    log = run / "train.log"
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    return text.count("\nFloatingPointError: ")
+
+
+def compare(out: Path, runs: Sequence[Run]) -> str:
+    """Write staged.md and staged.png, about runs in a folder; returns the text."""
+    from shapeshifter_fairseq.runs import read_runs, table, write_figure
+
+    diverged = [run.folder for run in runs if (out / run.folder / "diverged").exists()]
+    there = [run for run in runs if run.folder not in diverged]
+    found = read_runs([f"{run.name}={out / run.folder}" for run in there])
+    curves = {run: read_result(out / run.folder)["validation"] for run in there}
+    best = {run: min(point["nll_loss"] for point in curve) for run, curve in curves.items()}
+    lost = [
+        run.folder
+        for run in there
+        if run.way in ("at-once", "staged") and not best[run] < best[Run("before", run.model)]
+    ]
+    text = "\n\n".join(
+        [
+            f"# {found['dense'][0]['recipe']}",
+            table(found),
+            "Validation set, mean and standard deviation over the seeds; nll in bits a subword.",
+            f"Gradients became NaN: {', '.join(diverged) or 'none'}. No better than before "
+            f"fine-tuning: {', '.join(lost) or 'none'}.",
+            "![](staged.png)",
+        ]
+    )
+    write_figure(plot(found, there), out / "staged.png")
+    write(out / "staged.md", text)
+    return text
+
+
+def plot(found: Mapping[str, list[dict[str, Any]]], runs: Sequence[Run]) -> Figure:
+    """BLEU against size, a panel a family: a line a way, a dot a seed."""
+    from matplotlib.figure import Figure
+
+    from shapeshifter_fairseq.runs import COLOURS
+
+    families = list(dict.fromkeys(run.model.rpartition("-")[0] for run in runs if run.model))
+    figure = Figure(figsize=(1.2 + 2.9 * len(families), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    whole = found["dense"][0]
+    for axes, family in zip(panels, families):
+        dense = whole["scores"]["BLEU"]["value"]
+        axes.axhline(dense, color="black", ls="--", lw=1, label="dense")
+        for way, colour in zip(WAYS, (COLOURS[7], *COLOURS)):
+            of_way = [run for run in runs if run.way == way and run.model.startswith(f"{family}-")]
+            bleu = {
+                100 * group[0]["parameters"] / whole["parameters"]: [
+                    result["scores"]["BLEU"]["value"] for result in group
+                ]
+                for group in (found[name] for name in {run.name for run in of_way})
+            }
+            means = [fmean(bleu[size]) for size in sorted(bleu)]
+            axes.plot(sorted(bleu), means, color=colour, linewidth=1.6, label=WAYS[way])
+            for size, values in bleu.items():
+                axes.plot([size] * len(values), values, "o", color=colour, markersize=5)
+        axes.set_title(family, loc="left", fontsize=11)
+        axes.set_xlabel("parameters, % of dense")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#dddddd", linewidth=0.6)
+    panels[0].set_ylabel("BLEU, validation set")
+    panels[0].set_ylim(bottom=0)
+    lines, labels = panels[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure

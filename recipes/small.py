@@ -1,0 +1,126 @@
+"""Trainings of minutes, on the quickstart's corpus."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+from shapeshifter_fairseq.corpus import Corpus
+
+from .console import need_modules, say, variable
+from .devices import Devices
+from .engine import ROOT, Engine, side_by_side, threads
+from .evaluation import Evaluation
+from .experiment import report
+from .training import train
+
+UPDATES = 2800
+ARCH = "shapeshifter_transformer_tiny"
+CORPUS = "localisation.de-en"
+
+HELP = """\
+environment:
+  JOBS              trainings side by side (default 2)
+  OMP_NUM_THREADS   threads of each (default: its share of the cores)
+  DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
+  PYTHON            the Python that has fairseq (default: .venv's, else python3)"""
+
+
+def setting(updates: int, tokens: int = 1024) -> list[str]:
+    """Options for a training of few minutes, `tokens` an update.
+
+    It wants another setting than the papers': a higher rate that falls to zero, no dropout. Chosen
+    on the validation set, one setting for all models (docs/results.md).
+    """
+    seventh = -(-updates // 7)  # 400 of the 2,800
+    return shlex.split(
+        f"--arch {ARCH} --max-update {updates} --total-num-update {updates} --max-tokens {tokens} "
+        f"--lr-scheduler polynomial_decay --lr 1.5e-3 --warmup-updates {seventh} --dropout 0 "
+        f"--weight-decay 0 --no-epoch-checkpoints --save-interval-updates {seventh} "
+        f"--keep-interval-updates 1 --validate-interval 1000 "
+        f"--validate-interval-updates {seventh} --num-workers 0"
+    )
+
+
+@dataclass(frozen=True)
+class Small:
+    """A corpus, and how many trainings run side by side on what device."""
+
+    data: Path
+    corpus: Corpus
+    devices: Devices
+    jobs: int
+    dry: bool
+
+    @classmethod
+    def prepare(cls, data: Path | None, dry: bool) -> Small:
+        """Find out what is missing, and have the corpus: the quickstart's, unless one is given.
+
+        Such small batches gain little from a second core: two trainings at once take three quarters
+        of the time of one after the other.
+        """
+        jobs = variable("JOBS", 2)
+        share = -(-threads() // jobs)
+        os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(share)
+        if not dry:
+            need_modules("fairseq_cli", "matplotlib", "sacrebleu", "sentencepiece", "tabulate")
+        localisation = import_module("preparation.datasets.localisation")
+        if data is None:
+            data = ROOT / "data-bin" / CORPUS
+            if dry:
+                say(f"bash {ROOT / 'data-prep' / 'prepare-localisation.sh'} de en")
+            else:
+                localisation.main(["de", "en"])
+        made = (data / "corpus.json").exists() or not dry
+        corpus = Corpus.read(data) if made else localisation.DATASET.corpus("de", "en")
+        # With several GPUs each training takes one, and keeps its batch.
+        return cls(data, corpus, Devices.find(dry, nproc=1), 1 if dry else jobs, dry)
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.devices.device == "cpu"
+
+    def train(
+        self, engine: Engine, updates: int, options: Sequence[str], tokens: int = 1024
+    ) -> None:
+        """Train for so many updates, into the engine's folder."""
+        train(engine, self.data, [*setting(updates, tokens), *options], self.devices)
+
+    def score(
+        self, engine: Engine, checkpoint: Path, options: Sequence[str] = (), split: str = "valid"
+    ) -> None:
+        """Translate a set with beam 5, unless options say otherwise, and score it."""
+        evaluation = Evaluation(split, options=options, cpu=self.on_cpu)
+        evaluation.run(engine, self.data, self.corpus, checkpoint)
+
+    def all(
+        self,
+        recipe: str,
+        runs: Mapping[str, tuple[Path, Sequence[str]]],
+        updates: int,
+        tokens: int = 1024,
+        split: str = "valid",
+    ) -> None:
+        """Train, score and report several models, side by side.
+
+        Args:
+            recipe: name of the benchmark.
+            runs: folder and options of fairseq-train, by the model's name.
+            updates, tokens: of each training, as in `setting`.
+            split: the set that is translated.
+        """
+
+        def one(name: str, row: int) -> None:
+            run, options = runs[name]
+            with Engine(run, dry=self.dry, row=row).alone() as engine:
+                self.train(engine, updates, options, tokens)
+                best = run / "checkpoint_best.pt"
+                self.score(engine, best, split=split)
+                report(engine, self.data, self.corpus, recipe, name, best)
+
+        side_by_side(self.jobs, [partial(one, name) for name in runs])

@@ -1,0 +1,21 @@
+# Finds a Python and runs the program that a script is named after; each script sources it.
+# shellcheck shell=bash
+#
+# recipes/NAME.sh is recipes/experiments/NAME.py (with _ for each . and -), data-prep/prepare-NAME.sh
+# is data-prep/preparation/datasets/NAME.py. PYTHON says which Python, and with it whose fairseq.
+
+unset CDPATH
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+script=$(basename -- "$0")
+if [ -z "${PYTHON-}" ]; then
+  PYTHON=python3
+  if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
+fi
+command -v "$PYTHON" >/dev/null 2>&1 || {
+  printf '%s: error: %s not found; set PYTHON to the Python that has fairseq\n' "$script" "$PYTHON" >&2
+  exit 1
+}
+export PYTHONPATH=$ROOT:$ROOT/data-prep${PYTHONPATH:+:$PYTHONPATH} # this checkout, installed or not
+# Not the folder of the caller, which may hold a recipes/ of its own.
+export PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1
+exec "$PYTHON" -m recipes "$script" "$@"

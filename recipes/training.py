@@ -1,0 +1,173 @@
+"""Train one model with fairseq-train; the one place where the papers' flags stand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from .console import Failed, need_modules, positive, say
+from .devices import Devices, keep_memory
+from .engine import USER_DIR, Engine, Progress, Step
+
+# Adam (0.9, 0.98), 5e-4 after 15,000 updates, dropout 0.3, weight decay 1e-4, label smoothing 0.1.
+PAPERS = [
+    *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", "1e-4"),
+    *("--lr", "5e-4", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "15000"),
+    *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
+    *("--dropout", "0.3"),
+]
+# How often a training saves and validates makes it no other training.
+_NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
+
+
+def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) -> None:
+    """Train on `data` into the engine's folder; killed, it goes on from the last whole checkpoint.
+
+    Args:
+        options: of fairseq-train, which override the papers', with --max-update; and
+            --tokens-per-update, the batch of an update on all devices together, from which
+            --max-tokens (then the most that a device holds at once) and --update-freq follow.
+
+    Raises:
+        Failed: if an option is missing or cannot be used, or fairseq fails.
+    """
+    own, others = _own_options(options)
+    updates, save = own.max_update, engine.folder
+    if not engine.dry:
+        need_modules("fairseq_cli")
+        need_data(data)
+    made_from = {"data": data.name, **_by_name(others)}
+    batch = ["--max-tokens", str(own.max_tokens)]
+    if own.tokens_per_update:
+        batch = devices.share(own.tokens_per_update, own.max_tokens)
+        made_from["--tokens-per-update"] = own.tokens_per_update
+    else:
+        made_from["--max-tokens"] = own.max_tokens
+    # Neither the length of a training nor where and on what it runs makes it another one.
+    made_from = {name: made_from[name] for name in made_from if name not in _NO_DIFFERENCE}
+    main_node = devices.node_rank == 0
+    log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
+    on_cpu = devices.device == "cpu"
+
+    def make(_: Path) -> None:
+        if not engine.dry and _go_on(save, main_node) >= updates:
+            # Killed after the last update: fairseq would make one more.
+            say(f"train: {save} has its {updates} updates already")
+            return
+        command = [data, "--user-dir", USER_DIR, "--save-dir", save, *PAPERS, *batch, "--seed", "1"]
+        command += ["--update-epoch-batch-itr", "True", "--log-format", "json"]
+        command += ["--log-interval", "20", "--tensorboard-logdir", save / "tensorboard"]
+        command += ["--num-workers", "0"] * on_cpu + others
+        command += ["--max-update", updates]
+        engine.run(
+            devices.launch("fairseq_cli.train", [str(word) for word in command]),
+            name=f"train {save.name}",
+            log=log,
+            progress=Progress(
+                updates, r'"num_updates": "(\d+)"', r'"(loss|valid_loss)": "([0-9.]+)"'
+            ),
+            environment=keep_memory() if on_cpu else {},
+        )
+
+    begun, last = latest_checkpoint(save) is not None, save / "checkpoint_last.pt"
+    step = Step("train", last, make, made_from, resumes=True, begun=begun, until=updates)
+    if main_node:
+        engine.do(step)
+    elif not engine.is_done(step):  # the first machine keeps the books
+        make(save)
+
+
+def _own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What is read here, and the options for fairseq alone."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--max-update", type=positive)
+    parser.add_argument("--tokens-per-update", type=positive)
+    parser.add_argument("--max-tokens", type=positive, default=4096)
+    parser.add_argument("--log-format", default="json")
+    parser.add_argument("--disable-validation", action="store_true")
+    try:
+        own, others = parser.parse_known_args(options)
+    except argparse.ArgumentError as error:
+        raise Failed(str(error).removeprefix("argument ")) from error
+    if own.max_update is None:
+        raise Failed("--max-update N is needed: how long to train")
+    if own.log_format != "json":
+        raise Failed(
+            f"--log-format '{own.log_format}': progress and results are read from json; leave it "
+            "out"
+        )
+    if own.disable_validation:
+        raise Failed(
+            "--disable-validation: checkpoint_best.pt and results need validation; for less of it "
+            "give --validate-interval-updates N"
+        )
+    return own, others
+
+
+def _by_name(options: Sequence[str]) -> dict[str, str]:
+    """Options with their values; of one that is given twice the last counts."""
+    found: dict[str, str] = {}
+    name = ""
+    for word in options:
+        if word.startswith("--"):
+            name, _, value = word.partition("=")
+            found[name] = value
+        elif name:
+            found[name] = f"{found[name]} {word}".strip()
+    return found
+
+
+def need_data(data: Path) -> None:
+    """Stop now if a folder is not what fairseq-preprocess made."""
+    if not data.is_dir():
+        raise Failed(f"there is no folder {data}; prepare the data first (data-prep/)")
+    if not list(data.glob("dict.*.txt")):
+        raise Failed(
+            f"{data} holds no dict.*.txt: it is not what fairseq-preprocess makes (data-prep/ has "
+            "scripts)"
+        )
+
+
+def _go_on(save: Path, main_node: bool) -> int:
+    """Let fairseq find the newest whole checkpoint, if there is any; returns its updates.
+
+    fairseq writes a checkpoint aside and renames it, but copies it to checkpoint_best.pt, if it is
+    the best so far, and to checkpoint_last.pt in place: a run killed in that moment leaves a cut
+    copy beside the whole checkpoint, which says itself whether it is the best.
+    """
+    latest = latest_checkpoint(save)
+    if latest is None:
+        return 0
+    reached, is_best = facts_of(latest)
+    # fairseq goes on from checkpoint_last.pt (with --restore-file it would refuse
+    # --finetune-from-model), and makes no checkpoint_best.pt before the next that is better.
+    for name in ["checkpoint_last.pt", *["checkpoint_best.pt"] * is_best]:
+        copy = save / name
+        if main_node and not (copy.exists() and os.path.samefile(latest, copy)):
+            part = save / f"{name}.part"
+            shutil.copyfile(latest, part)
+            part.replace(copy)
+    return reached
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the latest time whose archive is complete."""
+    files = folder.glob("checkpoint*.pt")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        if zipfile.is_zipfile(path):  # the directory of a zip archive is its end
+            return path
+    return None
+
+
+def facts_of(checkpoint: Path) -> tuple[int, bool]:
+    """How many updates a checkpoint has seen, and whether it is the best so far."""
+    from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
+
+    state = read_checkpoint(checkpoint)
+    loss, best = (state["extra_state"].get(name) for name in ("val_loss", "best"))
+    is_best = loss is not None and loss == best  # as fairseq decides; None: not validated
+    return state["optimizer_history"][-1]["num_updates"], is_best

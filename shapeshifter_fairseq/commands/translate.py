@@ -1,0 +1,51 @@
+"""`shapeshifter translate`: standard input through a deployed model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import Commands, add_command
+
+EXTRAS = "deploy"
+EPILOG = """\
+examples:
+  bash recipes/deploy.sh runs/my-model/averaged.pt                       # once, where fairseq is
+  echo 'Datei speichern' | shapeshifter translate runs/my-model/deployed/int8
+  shapeshifter translate int8 --beam 1 <input.txt >output.txt
+
+MODEL is a folder for CTranslate2 with its corpus.json and subword model. Text is normalised, cut
+into subwords and joined again as it was for training. Needs CTranslate2 (the extra "deploy") and,
+as the corpus has it, sentencepiece, or subword-nmt with sacremoses; neither fairseq nor torch.
+"""
+
+
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
+        commands,
+        name,
+        run,
+        help="translate standard input with a deployed model",
+        description="Translate standard input, plain text line by line, with a model that "
+        "recipes/deploy.sh made.",
+        epilog=EPILOG,
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="its folder")
+    parser.add_argument("--beam", type=int, default=5, help="default 5; 1 is the fastest")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
+    parser.add_argument("--threads", type=int, default=0, help="default: CTranslate2's choice")
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..translating import Translator
+
+    translator = Translator(args.model, args.device, args.threads)
+    # Neither a carriage return nor anything else but a newline ends a line.
+    sys.stdin.reconfigure(encoding="utf-8", newline="\n")
+    sys.stdout.reconfigure(encoding="utf-8")
+    for line in translator.translate((line.rstrip("\r\n") for line in sys.stdin), args.beam):
+        print(line, flush=True)

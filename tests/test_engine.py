@@ -1,0 +1,177 @@
+"""recipes/engine.py: which steps are made, and what a kill or a mistake leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recipes.console import Failed
+from recipes.engine import Engine, Progress, Step, fingerprint, refuse_foreign, side_by_side
+
+
+class Maker:
+    """A step's `make` that counts its calls."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.calls, self.fails = 0, fails
+
+    def __call__(self, place: Path) -> None:
+        self.calls += 1
+        path = place / "file" if place.is_dir() else place
+        path.write_text(f"made {self.calls} times")
+        if self.fails:
+            raise ValueError(self.fails)
+
+
+@pytest.fixture(params=[False, True], ids=["file", "folder"])
+def step(request, tmp_path: Path) -> Step:
+    name = tmp_path / "a result"
+    return Step("count", name, Maker(), {"--lr": "1"}, folder=request.param, way_out="count less")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return Engine(tmp_path)
+
+
+def test_a_step_is_made_once_and_again_when_what_it_is_made_from_changes(engine, step, capsys):
+    assert [engine.do(step), engine.do(step)] == [True, False] and step.make.calls == 1
+    assert capsys.readouterr().out.endswith("count: already there, skipped\n")
+    assert engine.do(replace(step, made_from={"--lr": "2"})) and engine.do(step)
+    assert step.make.calls == 3
+
+
+def test_a_result_that_is_gone_is_made_again(engine, step):
+    engine.do(step)
+    step.makes.rename(step.makes.with_name("elsewhere"))
+    assert engine.do(step) and step.makes.exists()
+
+
+def test_a_mistake_is_one_line_with_the_way_out_and_leaves_the_result_before(engine, step):
+    engine.do(step)
+    broken = replace(step, make=Maker(fails="no numbers"), made_from={})
+    with pytest.raises(Failed, match="the step 'count' failed: no numbers -- count less"):
+        engine.do(broken)
+    if step.folder:
+        assert (step.makes / "file").read_text() == "made 1 times" and not engine.do(step)
+        assert not list(engine.folder.glob("*.part"))
+    else:  # what it wrote may be half
+        assert engine.do(step)
+
+
+def test_killed_between_the_two_renames_it_is_made_again(engine, tmp_path):
+    step = Step("count", tmp_path / "a result", Maker(), 1, folder=True)
+    engine.do(step)
+    step.makes.rename(tmp_path / "a result.old")
+    assert engine.do(step) and (step.makes / "file").exists()
+    assert not (tmp_path / "a result.old").exists()
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(engine, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    refuse_foreign(theirs)  # it is empty
+    (theirs / "thesis.txt").touch()
+    with pytest.raises(Failed, match="was not made by this script; move it away"):
+        engine.do(Step("count", theirs, Maker(), 1, folder=True))
+    # An earlier release wrote no JSON: it was ours, and is made again.
+    (theirs / ".stamp").write_text("text of an earlier release\n")
+    assert engine.do(Step("count", theirs, Maker(), 1, folder=True))
+
+
+def test_one_that_resumes_is_never_mixed_and_goes_on(engine, tmp_path):
+    made_from = {"--lr": "5e-4", "--dropout": "0.3"}
+    train = Step("train", tmp_path / "last.pt", Maker(), made_from, resumes=True, until=4)
+    assert engine.do(train) and not engine.do(train)
+    assert engine.do(replace(train, until=9)) and engine.do(train)
+    with pytest.raises(Failed, match=r"then --lr 5e-4; now --lr 1e-3; give those, or another"):
+        engine.do(replace(train, made_from={"--lr": "1e-3", "--dropout": "0.3"}))
+    # Killed in the middle: it is known what was begun.
+    killed = replace(train, name="killed", make=Maker(fails="killed"))
+    assert engine.do(replace(killed, make=Maker(), made_from={"--typing": "error"}, begun=False))
+    killed = replace(killed, begun=False)
+    for _ in range(2):
+        with pytest.raises(Failed):
+            engine.do(killed)
+    with pytest.raises(Failed, match="begun with other options: then --dropout 0.3; now less"):
+        engine.do(replace(killed, make=Maker(), made_from={"--lr": "5e-4"}, begun=True))
+
+
+def test_a_second_process_waits_also_for_what_a_killed_one_has_left(engine, tmp_path, capsys):
+    child = f"import time; open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(1.5)"
+    code = f"""
+from pathlib import Path
+from recipes.engine import Engine
+with Engine(Path({str(tmp_path)!r})).alone() as engine:
+    engine.run([{sys.executable!r}, "-c", {child!r}], "child")
+"""
+    first = subprocess.Popen([sys.executable, "-c", code])
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    began = time.monotonic()
+    with engine.alone():
+        waited = time.monotonic() - began
+    assert waited > 0.5 and "another process is at work" in capsys.readouterr().out
+
+
+def test_commands_are_logged_and_end_with_their_last_words(engine):
+    talk = [sys.executable, "-c", "print('one'); print('at 2 of 3'); print('x: error: three')"]
+    engine.run(talk, "talk", progress=Progress(3, r"at (\d)", r"(at) (\d)"))
+    log = engine.log.read_text()
+    assert "=== talk, " in log and "one\nat 2 of 3\n" in log
+    with pytest.raises(Failed, match=r"fall failed: the end \(log: .*steps.log\)"):
+        engine.run([sys.executable, "-c", "print('the end'); raise SystemExit(3)"], "fall")
+    assert (engine.folder / "steps.log").read_text().count("\n=== ") == 2
+
+
+def test_a_file_is_written_whole_or_not_at_all(engine):
+    path = engine.folder / "a file"
+    engine.into(path, "printf 'b\\na\\n' | sort")
+    assert path.read_text() == "a\nb\n"
+    with pytest.raises(Failed, match="printf failed: "):
+        engine.into(path, "printf 'x' | sort --no-such-option")
+    assert path.read_text() == "a\nb\n"
+
+
+def test_a_dry_run_prints_commands_by_their_usual_names_and_writes_nothing(tmp_path):
+    said: list[str] = []
+    engine = Engine(tmp_path / "nowhere", dry=True, show=said.append)
+    with engine.alone():
+        engine.run([sys.executable, "-m", "fairseq_cli.train", "my data"], "train")
+        engine.into(Path("my file"), f"{sys.executable} -m sacrebleu x")
+    assert said == ["fairseq-train 'my data'", "sacrebleu x >'my file'"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_chains_run_side_by_side_and_one_that_fails_stops_no_other():
+    both, rows, done = threading.Barrier(2, timeout=20), [], []
+
+    def chain(number: int, row: int) -> None:
+        rows.append(row)
+        if number < 2:
+            both.wait()
+        if number == 0:
+            raise Failed("the first one")
+        done.append(number)
+
+    chains = [lambda row, number=number: chain(number, row) for number in range(4)]
+    with pytest.raises(Failed, match="the first one"):
+        side_by_side(2, chains)
+    assert sorted(done) == [1, 2, 3] and set(rows) == {0, 1}
+
+
+def test_a_fingerprint_is_of_content(tmp_path):
+    for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).write_text(text)
+    a, b, c = (fingerprint(tmp_path / name) for name in "abc")
+    assert a == b != c
+    assert json.loads(json.dumps(a)) == a
