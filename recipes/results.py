@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 import subprocess
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from shapeshifter_fairseq.corpus import Corpus
@@ -26,17 +23,12 @@ PACKAGES = (
 )
 EXAMPLES = 5
 WORDS = 9  # of an example's source: neither a label nor a paragraph
-_one_at_a_time = threading.Lock()  # fairseq builds models through hydra's global state
 
 
 def write_result(
     run: Path, data: Path, corpus: Corpus, recipe: str, model: str, checkpoint: Path
 ) -> None:
     """Write result.json, report.md and config.json into the folder of a training.
-
-    Of a model that was not trained there fairseq-validate's loss stands in for the curve.
-
-    Of a model that was not trained there fairseq-validate's loss stands in for the curve.
 
     Args:
         run: with what training and evaluation made.
@@ -45,29 +37,15 @@ def write_result(
         model: name of the model.
         checkpoint: the file that translated.
     """
-    with _one_at_a_time:
-        model_facts, cfg = _of_model(run, data, checkpoint)
-    evaluation = read_evaluation(run)
-    log = next(path for name in ("train", "validate") if (path := run / f"{name}.log").exists())
-    log = log.read_text(encoding="utf-8")
-    result = {
-        "recipe": recipe,
-        "model": model,
-        **model_facts,
-        "checkpoint": checkpoint.name,
-        "split": evaluation["split"],
-        "scores": evaluation["scores"],
-        "validation": _validation(log),
-        "last_training_nll": _last_training_nll(log),
-        "beam": evaluation["beam"],
-        "corpus": vars(corpus),
-        "machine": machine(),
-        "versions": _versions(),
-        "git": _git_revision(),
-    }
-    result["seconds"]["translation"] = evaluation["seconds"]
+    import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
+    from shapeshifter_fairseq.fairseq_side.run_facts import facts_of_run
+
+    facts, evaluation = facts_of_run(run, data, checkpoint), read_evaluation(run)
+    write(run / "config.json", json.dumps(facts.pop("config"), indent=2, sort_keys=True))
+    facts["seconds"]["translation"] = evaluation.pop("seconds")
+    result = {"recipe": recipe, "model": model, **facts, **evaluation, "corpus": vars(corpus)}
+    result |= {"machine": machine(), "versions": _versions(), "git": _git_revision()}
     text = report({model: result}, examples(data, corpus, {model: run}, evaluation["split"]))
-    write(run / "config.json", json.dumps(_plain(cfg), indent=2, sort_keys=True))
     write(run / "report.md", text)
     write(run / "result.json", json.dumps(result, indent=2, ensure_ascii=False))
 
@@ -75,27 +53,6 @@ def write_result(
 def read_result(run: Path) -> dict[str, Any]:
     """The result.json of a training."""
     return json.loads((run / "result.json").read_text(encoding="utf-8"))
-
-
-def _of_model(run: Path, data: Path, checkpoint: Path) -> tuple[dict[str, Any], Any]:
-    """What the checkpoints of a training say, and fairseq's configuration."""
-    from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
-
-    import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
-
-    logging.disable(logging.INFO)  # what fairseq says about loading is nobody's question here
-    path, last = str(checkpoint), run / "checkpoint_last.pt"
-    last = load_checkpoint_to_cpu(str(last if last.exists() else path))
-    models, cfg, _ = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
-    facts = {
-        "seed": cfg["common"]["seed"],
-        "updates": last["optimizer_history"][-1]["num_updates"],
-        "parameters": sum(parameter.numel() for parameter in models[0].parameters()),
-        "averaged": load_checkpoint_to_cpu(path)["extra_state"].get("averaged", []),
-        "seconds": {"training": round(last["extra_state"].get("previous_training_time", 0), 1)},
-        "processes": cfg["distributed_training"]["distributed_world_size"],
-    }
-    return facts, cfg
 
 
 def machine() -> str:
@@ -107,34 +64,6 @@ def machine() -> str:
         f"{os.cpu_count()} CPU cores ({platform.machine()}), {device}, "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
-
-
-def logged(log: str, kind: str) -> list[dict[str, str]]:
-    """What fairseq said of a kind, as JSON."""
-    found = [line for line in log.splitlines() if f"| {kind} | {{" in line]
-    return [json.loads(line[line.index("{") :]) for line in found]
-
-
-def _validation(log: str) -> list[dict[str, float]]:
-    """What fairseq measured on the validation set, by updates.
-
-    After a kill the log holds some updates twice; the later one counts.
-    """
-    found = {}
-    for values in logged(log, "valid"):
-        updates = int(values.get("valid_num_updates", 0))
-        found[updates] = {"updates": updates} | {
-            name.removeprefix("valid_"): float(values[name])
-            for name in ("valid_loss", "valid_nll_loss", "valid_bleu")
-            if name in values
-        }
-    return [found[updates] for updates in sorted(found)]
-
-
-def _last_training_nll(log: str) -> float | None:
-    """Mean of the last five lines that fairseq logged, each of 20 updates; None without any."""
-    last = logged(log, "train_inner")[-5:]
-    return fmean(float(values["nll_loss"]) for values in last) if last else None
 
 
 def _versions() -> dict[str, str]:
@@ -159,19 +88,6 @@ def _git_revision() -> str | None:
     if commit.returncode != 0:
         return None
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
-def _plain(cfg: Any) -> Any:
-    """fairseq's configuration as plain containers."""
-    from omegaconf import OmegaConf
-
-    if OmegaConf.is_config(cfg):
-        cfg = OmegaConf.to_container(cfg)
-    if hasattr(cfg, "__dict__"):  # an argparse.Namespace
-        cfg = vars(cfg)
-    if isinstance(cfg, dict):
-        return {name: _plain(value) for name, value in cfg.items()}
-    return cfg if isinstance(cfg, (str, int, float, bool, list, type(None))) else str(cfg)
 
 
 def examples(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
             environment=keep_memory() if on_cpu else {},
         )
 
-    begun, last = latest_checkpoint(save) is not None, save / "checkpoint_last.pt"
+    begun, last = any(save.glob("checkpoint*.pt")), save / "checkpoint_last.pt"
     step = Step("train", last, make, made_from, resumes=True, begun=begun, until=updates)
     if main_node:
         engine.do(step)
@@ -135,16 +134,14 @@ def need_data(data: Path) -> None:
 def _go_on(save: Path, main_node: bool) -> int:
     """Let fairseq find the newest whole checkpoint, if there is any; returns its updates.
 
-    fairseq writes a checkpoint aside and renames it, but copies it to checkpoint_best.pt, if it is
-    the best so far, and to checkpoint_last.pt in place: a run killed in that moment leaves a cut
-    copy beside the whole checkpoint, which says itself whether it is the best.
+    It goes on from checkpoint_last.pt (with --restore-file it would refuse --finetune-from-model),
+    and makes no checkpoint_best.pt before the next that is better.
     """
-    latest = latest_checkpoint(save)
-    if latest is None:
+    from shapeshifter_fairseq.fairseq_side.checkpoints import newest_checkpoint
+
+    if (newest := newest_checkpoint(save)) is None:
         return 0
-    reached, is_best = facts_of(latest)
-    # fairseq goes on from checkpoint_last.pt (with --restore-file it would refuse
-    # --finetune-from-model), and makes no checkpoint_best.pt before the next that is better.
+    latest, reached, is_best = newest
     for name in ["checkpoint_last.pt", *["checkpoint_best.pt"] * is_best]:
         copy = save / name
         if main_node and not (copy.exists() and os.path.samefile(latest, copy)):
@@ -152,22 +149,3 @@ def _go_on(save: Path, main_node: bool) -> int:
             shutil.copyfile(latest, part)
             part.replace(copy)
     return reached
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the latest time whose archive is complete."""
-    files = folder.glob("checkpoint*.pt")
-    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
-        if zipfile.is_zipfile(path):  # the directory of a zip archive is its end
-            return path
-    return None
-
-
-def facts_of(checkpoint: Path) -> tuple[int, bool]:
-    """How many updates a checkpoint has seen, and whether it is the best so far."""
-    from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
-
-    state = read_checkpoint(checkpoint)
-    loss, best = (state["extra_state"].get(name) for name in ("val_loss", "best"))
-    is_best = loss is not None and loss == best  # as fairseq decides; None: not validated
-    return state["optimizer_history"][-1]["num_updates"], is_best

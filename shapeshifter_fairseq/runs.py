@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from .errors import ShapeshifterError
 
-Run = dict[str, Any]  # what recipes/result.py writes
+Run = dict[str, Any]  # what recipes/results.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds only
 
 # Colours that colour-blind people tell apart (Okabe and Ito, 2008; the last one is Tol's).

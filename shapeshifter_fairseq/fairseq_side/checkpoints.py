@@ -62,6 +62,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def newest_checkpoint(folder: Path) -> tuple[Path, int, bool] | None:
+    """The newest whole checkpoint of a run, its updates, and whether it is the best so far.
+
+    fairseq writes a checkpoint aside and renames it, but copies it to checkpoint_best.pt, if it is
+    the best so far, and to checkpoint_last.pt in place: a run killed in that moment leaves a cut
+    copy beside the whole checkpoint, which says itself whether it is the best.
+    """
+    files = folder.glob("checkpoint*.pt")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        if zipfile.is_zipfile(path):  # the directory of a zip archive is its end
+            state = read_checkpoint(path)
+            loss, best = (state["extra_state"].get(name) for name in ("val_loss", "best"))
+            is_best = loss is not None and loss == best  # as fairseq decides; None: not validated
+            return path, state["optimizer_history"][-1]["num_updates"], is_best
+    return None
+
+
 def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     """A state dict that knows its file, for `file_of`.
 

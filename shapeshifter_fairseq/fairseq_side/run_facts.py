@@ -1,0 +1,86 @@
+"""What a training and its log say: the part of a recipe's result.json that fairseq knows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
+from omegaconf import OmegaConf
+
+_one_at_a_time = threading.Lock()  # fairseq builds models through hydra's global state
+
+
+def facts_of_run(run: Path, data: Path, checkpoint: Path) -> dict[str, Any]:
+    """Facts of a training as `runs` reads them, and fairseq's configuration as `config`.
+
+    Of a model that was not trained there fairseq-validate's loss stands in for the curve.
+
+    Args:
+        run: its folder, with checkpoint_last.pt and train.log, or validate.log.
+        data: what fairseq-preprocess made.
+        checkpoint: the file that translates; its parameters are counted.
+    """
+    logging.disable(logging.INFO)  # what fairseq says about loading is nobody's question here
+    path, last = str(checkpoint), run / "checkpoint_last.pt"
+    last = load_checkpoint_to_cpu(str(last if last.exists() else path))
+    with _one_at_a_time:
+        models, cfg, _ = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
+    logs = [run / f"{name}.log" for name in ("train", "validate")]
+    log = next(path for path in logs if path.exists()).read_text(encoding="utf-8")
+    trained = _logged(log, "train_inner")[-5:]  # each of as many updates as --log-interval says
+    return {
+        "seed": cfg["common"]["seed"],
+        "updates": last["optimizer_history"][-1]["num_updates"],
+        "parameters": sum(parameter.numel() for parameter in models[0].parameters()),
+        "averaged": load_checkpoint_to_cpu(path)["extra_state"].get("averaged", []),
+        "validation": _validation(log),
+        "last_training_nll": fmean(float(each["nll_loss"]) for each in trained)
+        if trained
+        else None,
+        "seconds": {"training": round(last["extra_state"].get("previous_training_time", 0), 1)},
+        "processes": cfg["distributed_training"]["distributed_world_size"],
+        "config": _plain(cfg),
+    }
+
+
+def _mean_nll(logged: list[dict[str, str]]) -> float | None:
+    """None where a training was too short to log it."""
+    return fmean(float(each["nll_loss"]) for each in logged) if logged else None
+
+
+def _logged(log: str, kind: str) -> list[dict[str, str]]:
+    """What fairseq said of a kind under `--log-format json`."""
+    found = [line for line in log.splitlines() if f"| {kind} | {{" in line]
+    return [json.loads(line[line.index("{") :]) for line in found]
+
+
+def _validation(log: str) -> list[dict[str, float]]:
+    """What fairseq measured on the validation set, by updates.
+
+    After a kill the log holds some updates twice; the later one counts.
+    """
+    found = {}
+    for values in _logged(log, "valid"):
+        updates = int(values.get("valid_num_updates", 0))
+        found[updates] = {"updates": updates} | {
+            name.removeprefix("valid_"): float(values[name])
+            for name in ("valid_loss", "valid_nll_loss", "valid_bleu")
+            if name in values
+        }
+    return [found[updates] for updates in sorted(found)]
+
+
+def _plain(cfg: Any) -> Any:
+    """fairseq's configuration as plain containers."""
+    if OmegaConf.is_config(cfg):
+        cfg = OmegaConf.to_container(cfg)
+    if hasattr(cfg, "__dict__"):  # an argparse.Namespace
+        cfg = vars(cfg)
+    if isinstance(cfg, dict):
+        return {name: _plain(value) for name, value in cfg.items()}
+    return cfg if isinstance(cfg, (str, int, float, bool, list, type(None))) else str(cfg)
