@@ -16,7 +16,7 @@ from recipes.console import Failed, say
 from recipes.engine import Engine, Step, fingerprint, python
 from shapeshifter_fairseq.corpus import Corpus
 
-from . import archives, catalogs, clean, cleaning, filter_pairs, lines, wheels
+from . import archives, catalogs, clean, cleaning, filter_pairs, lines, splits, wheels
 from . import subwords as pieces
 from .dataset import Dataset, Facts
 from .download import have
@@ -91,11 +91,14 @@ class Chain:
                 how = texts[split].markup, texts[split].crawled, split != "train"
                 places = [[raw[name] for name in pair] for pair in pairs]
                 self.engine.note(clean.write(files, places, *how, plain=plain))
+            if rule := self.facts.split:
+                splits.write(out, self.pair, rule, self.engine.note)
 
         files = {Path(place.partition(archives.SEPARATOR)[0]) for place in raw.values()}
         stats = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
         how = {"texts": str(texts), "plain": plain, "names": names, "raw": stats}
-        return self._step("text", make, (archives, clean, corpora), "", TEXT, **how)
+        how["split"] = str(self.facts.split)
+        return self._step("text", make, (archives, clean, splits, corpora), "", TEXT, **how)
 
     def _tokenise(self, out: Path) -> None:
         for path in self.forms[-1].glob("[tv]*"):

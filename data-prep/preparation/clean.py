@@ -12,6 +12,7 @@ fairseq's preparation and sacreBLEU do. Entities such as &amp; stay: papers' tes
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -40,18 +41,32 @@ def segments(lines: Iterable[bytes]) -> Iterator[bytes]:
     return (match[1] for line in lines if (match := SEGMENT.search(line)))
 
 
+def column(lines: Iterable[bytes], number: int) -> Iterator[bytes]:
+    """A text in columns with a tab between them; there may be more columns behind."""
+    for place, line in enumerate(lines, 1):
+        if len(columns := line.rstrip(b"\r\n").split(b"\t")) < 2:
+            raise ValueError(f"line {place} has no tab: {line.decode(errors='replace').strip()}")
+        yield columns[number - 1]
+
+
 READERS = {"plain": iter, "talks": talks, "segments": segments}
+READERS |= {f"tab {number}": partial(column, number=number) for number in (1, 2)}
 
 
 def clean_pairs(
-    names: Sequence[str], count: Counter[str], markup: str, crawled: bool, held_out: bool
+    names: Sequence[str],
+    count: Counter[str],
+    markup: str | tuple[str, str],
+    crawled: bool,
+    held_out: bool,
 ) -> Iterator[tuple[str, str]]:
     """The clean pairs of two texts, named as in archives.py; `count` says what was dropped."""
-    sides = [READERS[markup](read_lines(name)) for name in names]
+    readers = [READERS[each] for each in ([markup] * 2 if isinstance(markup, str) else markup)]
+    sides = [read(read_lines(name)) for read, name in zip(readers, names)]
     for number, raw in enumerate(zip_longest(*sides), 1):
         if None in raw:
             shorter, longer = names if raw[0] is None else names[::-1]
-            rest = sum(1 for _ in READERS[markup](read_lines(longer)))
+            rest = sum(1 for _ in readers[names.index(longer)](read_lines(longer)))
             raise ValueError(f"{shorter} has {number - 1} sentences, but {longer} has {rest}")
         pair = []
         for name, line in zip(names, raw):

@@ -12,6 +12,8 @@ from recipes.console import Failed, Parser, folder, need_modules, positive
 from recipes.engine import ROOT, Engine, refuse_foreign
 from shapeshifter_fairseq.corpus import Corpus, Moses
 
+from .splits import Split
+
 MODULES = "fairseq_cli joblib polib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm"
 OPTIONS = {
     "--vocab-size N": "merges of the byte-pair encoding, or SentencePiece pieces (default {size})",
@@ -41,7 +43,7 @@ class Text:
 
     names: Sequence[str | tuple[str, str]] = ()  # * is the language; a tuple names both sides
     news: str = ""  # instead of names: a test set of WMT, as `sacrebleu --list` calls it
-    markup: str = "plain"  # a key of clean.READERS
+    markup: str | tuple[str, str] = "plain"  # a key of clean.READERS, or one for each side
     crawled: bool = False  # drop pairs that are not UTF-8; elsewhere they are an error
 
     def pairs(self, source: str, target: str) -> list[tuple[str, str]]:
@@ -78,6 +80,7 @@ class Facts:
     train: Text | None = None
     test: Text | None = None
     valid: Text | None = None
+    split: Split | None = None  # instead of `valid` and `test`: how they are taken from `train`
     filters: Sequence[Filter] = ()
     published: str = "*"  # what the last line says of the published corpus; a pattern
 

@@ -1,0 +1,39 @@
+"""Tatoeba, short sentences of many languages with English, as manythings.org packs them."""
+
+from recipes.console import Failed
+
+from ..dataset import Dataset, Facts, Moses, Split, Text
+
+# The site names its files by ISO 639-3. Other languages are given by that code.
+CODES = {"cs": "ces", "de": "deu", "es": "spa", "fr": "fra", "hu": "hun", "it": "ita", "ja": "jpn"}
+CODES |= {"nl": "nld", "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sv": "swe", "tr": "tur"}
+
+
+def facts(source: str, target: str) -> Facts:
+    if "en" not in (source, target):
+        raise Failed(f"'{source} {target}': one of the two languages is en")
+    other = CODES.get(language := target if source == "en" else source, language)
+    text = f"https://www.manythings.org/anki/{other}-eng.zip::{other}.txt"
+    columns = ("tab 1", "tab 2") if source == "en" else ("tab 2", "tab 1")
+    return Facts(
+        Text([text], markup=columns),
+        split=Split("en", valid=12, test=18, words=4),
+        published="164300 train, 1444 valid, 2169 test sentences; *" if other == "deu" else "*",
+    )
+
+
+DATASET = Dataset(
+    name="tatoeba",
+    about="""\
+Prepare Tatoeba: short sentences in SRC and TGT, one of them en, as www.manythings.org/anki packs
+them from tatoeba.org, under CC BY 2.0 FR (attribution: www.manythings.org/anki and tatoeba.org).
+German has 164,300 pairs to train, 1,444 to validate, 2,169 to test in the release of 2018-05-13;
+newer ones have more. Split by a hash of the English sentence, so that none is in two sets; Moses
+tokenisation, lowercased, a joint byte-pair encoding of 10,000 merges, a dictionary a language.""",
+    facts=facts,
+    moses=Moses(lowercase=True),
+    subwords="subword_nmt",
+    vocab_size=10_000,
+    joined=False,
+)
+main = DATASET.main
