@@ -14,7 +14,7 @@ from pathlib import Path
 from shapeshifter_fairseq.corpus import Corpus
 
 from . import devices
-from .console import Parser, folder, need_modules, number, positive, say
+from .console import Failed, Parser, folder, need_modules, number, positive, say
 from .devices import Devices
 from .engine import ROOT, Engine, Step, python, write
 from .evaluation import RESULT, Evaluation
@@ -22,6 +22,7 @@ from .results import write_result
 from .training import train
 
 AVERAGED = 10  # checkpoints, the last ones
+FAMILIES = {"lowrank": "low_rank", "monarch": "monarch/blocks=4", "phm": "phm"}
 
 OUTPUT = """\
 The folder for the results gets result.json, report.md, config.json, commands.sh, train.log,
@@ -41,8 +42,10 @@ class Experiment:
         updates: how long.
         tokens_per_update: the batch of an update on all devices together.
         save_every: updates from checkpoint to checkpoint.
-        setting: where fairseq-train's options differ from the papers', for all models.
-        shapeshifter: what Shapeshifter alone is given; it overrides `setting`.
+        setting: where fairseq-train's options differ from the papers', for all models; {updates}
+            stands for the length.
+        shapeshifter: what factorized models alone are given; it overrides `setting`.
+        small: ranks of about a tenth of the dense model's parameters.
         generate: options of fairseq-generate.
         split, scores, split_compounds: as in `Evaluation`.
     """
@@ -57,35 +60,64 @@ class Experiment:
     save_every: int
     setting: str = ""
     shapeshifter: str = ""
+    small: str = "--layer-rank 24 --embed-rank 128"
     generate: str = ""
     split: str = "test"
     scores: str = "bleu"
     split_compounds: bool = False
+    study: str = ""
+    """Goes before the dataset's name in that of the benchmark."""
 
     # What recipes of another kind have in other words; see word2ket.py.
-    study = ""  # goes before the dataset's name in that of the benchmark
     takes_best = False  # in place of averaging: the checkpoint with the lowest validation loss
 
     def add_models(self, parser: Parser) -> None:
         """The options that say which model is trained."""
         parser.add_argument(
             "--model",
-            choices=("shapeshifter", "dense"),
+            choices=("shapeshifter", "dense", "narrow", "small", *FAMILIES),
             default="shapeshifter",
-            help="shapeshifter (default), or dense: the ordinary Transformer",
+            help="shapeshifter (default); dense, the ordinary Transformer; narrow, a dense one of "
+            "Shapeshifter's parameters; small, Shapeshifter with about a tenth of the dense "
+            f"model's; {', '.join(FAMILIES)}: other families at Shapeshifter's parameters",
         )
 
-    def model(self, args: argparse.Namespace) -> tuple[str, list[str]]:
-        """Its name in results, and its flags."""
-        dense = ["--factor-plan", "*=dense"]
-        return args.model, dense if args.model == "dense" else shlex.split(self.shapeshifter)
+    def model(self, args: argparse.Namespace, data: Path) -> tuple[str, list[str]]:
+        """Its name in results, and its flags.
+
+        Raises:
+            Failed: if its size depends on dictionaries that are not there.
+        """
+        ours, name = shlex.split(self.shapeshifter), args.model
+        if name == "shapeshifter":
+            return name, ours
+        if name == "dense":
+            return name, ["--factor-plan", "*=dense"]
+        if name == "small":
+            return name, ours + shlex.split(self.small)
+        import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
+        from shapeshifter_fairseq.fairseq_side.sizing import Architecture
+
+        sides = [data / f"dict.{side}.txt" for side in (self.source, args.target)]
+        if not all(side.is_file() for side in sides):
+            raise Failed(f"--model {name}: its size depends on {sides[0]}; prepare the data first")
+        joined = len({side.read_bytes() for side in sides}) == 1
+        sizes = [side.read_bytes().count(b"\n") + 4 for side in sides]  # <s>, <pad>, </s>, <unk>
+        arch = Architecture(self.arch, *sizes, joined, shlex.split(self._fixed(args)))
+        parts = arch.parts(*ours)
+        if name == "narrow":
+            return name, arch.narrow(sum(parts))
+        return name, ours + arch.as_family(FAMILIES[name], *parts)
+
+    def _fixed(self, args: argparse.Namespace) -> str:
+        return self.setting.format(updates=args.max_update)
 
     def main(self, arguments: Sequence[str]) -> None:
         """Run the recipe with a person's options."""
         args, more = self._parser().split(arguments)
         name = f"{self.dataset}.{self.source}-{args.target}"
-        label, flags = self.model(args)
         data = args.data or ROOT / "data-bin" / name
+        label, flags = self.model(args, data)
         out = args.out or ROOT / "runs" / f"{self.study}{name}" / f"{label}.seed{args.seed}"
         where = Devices.find(args.dry_run)
         evaluation = Evaluation(
@@ -129,7 +161,7 @@ class Experiment:
         # A short training has its checkpoints closer together.
         every = str(max(1, min(args.max_update // AVERAGED, self.save_every)))
         return [
-            *shlex.split(self.setting),
+            *shlex.split(self._fixed(args)),
             *("--seed", str(args.seed), "--max-update", str(args.max_update)),
             *("--tokens-per-update", str(self.tokens_per_update)),
             *("--save-interval-updates", every, "--keep-interval-updates", str(AVERAGED)),

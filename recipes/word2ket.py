@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from .console import Failed, Parser, positive
 from .experiment import Experiment
@@ -23,7 +24,7 @@ class Word2KetExperiment(Experiment):
         "--adam-betas '(0.9, 0.999)' --weight-decay 0 --label-smoothing 0"
     )
 
-    study = "word2ket-"
+    study: str = "word2ket-"
     # The best epoch on validation counts, as in the dissertation; by its loss, where the authors'
     # code goes by BLEU or ROUGE.
     takes_best = True
@@ -42,7 +43,7 @@ class Word2KetExperiment(Experiment):
         ):
             parser.add_argument(name, type=positive, metavar="N", help=what)
 
-    def model(self, args: argparse.Namespace) -> tuple[str, list[str]]:
+    def model(self, args: argparse.Namespace, data: Path) -> tuple[str, list[str]]:
         if args.model == "dense":
             if args.order or args.rank:
                 raise Failed("--order and --rank are no options of --model dense")

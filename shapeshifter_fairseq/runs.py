@@ -116,19 +116,23 @@ def table(runs: Runs) -> str:
 
 
 def plot(runs: Runs, out: Path) -> list[Path]:
-    """Draw validation.png, parameters.png and bleu.png into a folder; returns their paths.
+    """Draw validation.png, seconds.png, parameters.png and bleu.png; returns their paths.
 
-    Where another score than BLEU is a benchmark's first one, it is that (rouge-1.png).
+    Where another score than BLEU is a benchmark's first one, it is that (rouge-1.png). Results of
+    earlier releases have no seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
     figures = {
         "validation.png": _plot_curves(runs, "nll_loss", "validation nll, base 2"),
+        "seconds.png": _plot_curves(runs, "nll_loss", "validation nll, base 2", "seconds"),
         # Trainings measure BLEU only if told to: fairseq-train --eval-bleu.
         f"{_main_score(runs).lower()}.png": _plot_curves(runs, "bleu", "validation BLEU")
         if all(_curve(run, "bleu")[0] for run in _all(runs))
         else _plot_score(runs),
         "parameters.png": _plot_score_against_parameters(runs),
     }
+    if not all("seconds" in point for run in _all(runs) for point in run["validation"]):
+        del figures["seconds.png"]
     for name, figure in figures.items():
         write_figure(figure, out / name)
     return [out / name for name in figures]
@@ -141,15 +145,15 @@ def write_figure(figure: Figure, path: Path) -> None:
     part.replace(path)
 
 
-def _plot_curves(runs: Runs, key: str, label: str) -> Figure:
-    """What was measured on the validation set, against updates; a line a seed."""
-    figure, axes = _axes(runs, "updates", label)
+def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> Figure:
+    """What was measured on the validation set, against updates or seconds; a line a seed."""
+    figure, axes = _axes(runs, against, label)
     late = []
     for name, colour, group in _coloured(runs):
         for seed, run in enumerate(group):
-            updates, values = _curve(run, key)
-            late += [value for update, value in zip(updates, values) if update > updates[-1] / 10]
-            axes.plot(updates, values, color=colour, linewidth=1.6, label=name if not seed else "")
+            places, values = _curve(run, key, against)
+            late += [value for place, value in zip(places, values) if place > places[-1] / 10]
+            axes.plot(places, values, color=colour, linewidth=1.6, label=name if not seed else "")
     # The first tenth of a training covers ten times the range of the rest.
     margin = 0.05 * (max(late) - min(late)) or 0.5
     axes.set_ylim(min(late) - margin, max(late) + margin)
@@ -231,10 +235,10 @@ def _all(runs: Runs) -> Iterator[Run]:
     return (run for group in runs.values() for run in group)
 
 
-def _curve(run: Run, key: str) -> tuple[list[int], list[float]]:
-    """Updates and values of one thing that was measured on the validation set."""
+def _curve(run: Run, key: str, against: str = "updates") -> tuple[list[float], list[float]]:
+    """Updates (or seconds) and values of one thing that was measured on the validation set."""
     points = [point for point in run["validation"] if key in point]
-    return [point["updates"] for point in points], [point[key] for point in points]
+    return [point.get(against, 0) for point in points], [point[key] for point in points]
 
 
 def _score(run: Run, name: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+import torch
 from fairseq import options
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY
@@ -33,7 +34,8 @@ def count(
     Raises:
         ShapeshifterError: if there is no such architecture, or as building the model does.
     """
-    dense, model, _ = build_models(arch, source_vocab, target_vocab, joined, model_options)
+    with torch.device("meta"):  # shapes without numbers
+        dense, model, _ = build_models(arch, source_vocab, target_vocab, joined, model_options)
     total, dense_total = _parameters(model), _parameters(dense)
     embedding = _parameters(
         nn.ModuleList(module for name, module in model.named_modules() if name.endswith(TABLES))

@@ -60,18 +60,22 @@ def _logged(log: str, kind: str) -> list[dict[str, str]]:
 
 
 def _validation(log: str) -> list[dict[str, float]]:
-    """What fairseq measured on the validation set, by updates.
+    """What fairseq measured on the validation set, by updates, and after how many seconds.
 
     After a kill the log holds some updates twice; the later one counts.
     """
-    found = {}
-    for values in _logged(log, "valid"):
-        updates = int(values.get("valid_num_updates", 0))
-        found[updates] = {"updates": updates} | {
-            name.removeprefix("valid_"): float(values[name])
-            for name in ("valid_loss", "valid_nll_loss", "valid_bleu")
-            if name in values
-        }
+    found, seconds = {}, 0.0
+    for line in log.splitlines():
+        if "| train_inner | {" in line:
+            seconds = float(json.loads(line[line.index("{") :]).get("wall", 0))
+        if "| valid | {" in line:
+            values = json.loads(line[line.index("{") :])
+            updates = int(values.get("valid_num_updates", 0))
+            found[updates] = {"updates": updates, "seconds": seconds} | {
+                name.removeprefix("valid_"): float(values[name])
+                for name in ("valid_loss", "valid_nll_loss", "valid_bleu")
+                if name in values
+            }
     return [found[updates] for updates in sorted(found)]
 
 

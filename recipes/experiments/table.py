@@ -1,0 +1,142 @@
+"""Several models of a recipe and several seeds side by side, and one table of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from ..console import Failed, Parser, folder, positive, say, variable
+from ..engine import ROOT, Engine, python, side_by_side, threads, write
+from ..experiment import add_dry_run
+
+MODELS = "dense,shapeshifter,narrow,small"
+
+ABOUT = """\
+Train several models of one recipe with several seeds, side by side on one machine, score each as it
+ends, and write one table with plots: validation loss against updates and against seconds, BLEU
+against parameters. RECIPE is the name of a script, such as tatoeba.de-en.
+
+With --minutes, what is not done by then is stopped, and the table says that it was not measured.
+The same command goes on with it, if the machine is still there."""
+
+EPILOG = """\
+The results are DIR/compare.md with its plots, and a folder MODEL.seedN for each training, as the
+recipe makes it.
+
+environment:
+  JOBS              trainings at once (default: all on a GPU, else 2). On a GPU they take turns well
+                    under NVIDIA's multi-process service: start nvidia-cuda-mps-control -d before
+  DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
+  OMP_NUM_THREADS   threads of each (default: its share of the cores)
+  PYTHON            the Python that has fairseq (default: .venv's, else python3)
+
+examples:
+  bash recipes/table.sh tatoeba.de-en --minutes 25 --max-update 6000
+  bash recipes/table.sh tatoeba.de-en --models dense,shapeshifter,monarch --seeds 3
+  bash recipes/table.sh multi30k-iwslt.en-de -- --tokens-per-update 16384"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser("RECIPE [options]", ABOUT, EPILOG, rest="fairseq-train")
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE")
+    add("--models", default=MODELS, metavar="LIST", help=f"of the recipe (default {MODELS})")
+    add("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N (default 1)")
+    add("--minutes", type=positive, metavar="N", help="stop what is not done by then")
+    add("--max-update", type=positive, metavar="N", help="length (default: the recipe's)")
+    add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the recipe's)")
+    add("--out", type=folder, metavar="DIR", help="results (default runs/table.RECIPE)")
+    add_dry_run(parser)
+    args, more = parser.split(arguments)
+    recipe = args.recipe.removesuffix(".sh")
+    if not (ROOT / "recipes" / f"{recipe}.sh").is_file():
+        parser.error(f"there is no recipes/{recipe}.sh")
+    out = args.out or ROOT / "runs" / f"table.{recipe}"
+    given = ["--max-update", str(args.max_update)] * bool(args.max_update)
+    given += ["--data", str(args.data)] * bool(args.data) + ["--dry-run"] * args.dry_run
+    runs = {
+        out / f"{model}.seed{seed}": [
+            *python("recipes", f"{recipe}.sh", "--model", model, "--seed", str(seed)),
+            *(*given, "--out", str(out / f"{model}.seed{seed}"), "--", *more),
+        ]
+        for seed in range(1, args.seeds + 1)
+        for model in args.models.split(",")
+    }
+    jobs = 1 if args.dry_run else variable("JOBS", len(runs) if _has_gpu() else 2)
+    end = time.monotonic() + 60 * args.minutes if args.minutes else None
+    share = variable("OMP_NUM_THREADS", -(-threads() // jobs))
+    environment = {"NPROC": "1", "OMP_NUM_THREADS": str(share)}
+    one = partial(_run, end=end, dry=args.dry_run, environment=environment)
+    side_by_side(jobs, [partial(one, run, command) for run, command in runs.items()])
+    if not args.dry_run:
+        _compare(out, list(runs))
+
+
+def _has_gpu() -> bool:
+    from ..devices import Devices
+
+    return Devices.find().device == "cuda"
+
+
+def _run(
+    run: Path,
+    command: list[str],
+    row: int,
+    end: float | None,
+    dry: bool,
+    environment: dict[str, str],
+) -> None:
+    """One training to its score, until the end of the time."""
+    if dry:
+        subprocess.run(command, check=True)
+        return
+    left = None if end is None else end - time.monotonic()
+    if left is not None and left <= 0:
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    say(f"{run.name} ... (log: {run / 'recipe.log'})")
+    with (run / "recipe.log").open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(left)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+    if status:
+        log = run / "recipe.log"
+        raise Failed(f"{run.name} failed: {_last_line(log)} (log: {log})")
+    say(f"{run.name}: {'done' if status == 0 else 'stopped at the end of the time'}")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _compare(out: Path, runs: Sequence[Path]) -> None:
+    """The table of what has come to its score, and what has not."""
+    there = [run for run in runs if (run / "result.json").is_file()]
+    missing = [run.name for run in runs if run not in there]
+    text = f"Not measured: {', '.join(missing)}." if missing else ""
+    if there:
+        named = [f"{run.name.partition('.seed')[0]}={run}" for run in there]
+        with Engine(out).alone() as engine:
+            engine.run(python("shapeshifter_fairseq", "compare", *named, "--out", out), "compare")
+        text = f"{(out / 'compare.md').read_text(encoding='utf-8')}\n{text}".strip()
+        write(out / "compare.md", text)
+    say(f"{text}\nresults: {out}")

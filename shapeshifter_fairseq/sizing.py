@@ -1,0 +1,50 @@
+"""The rank at which a family's factors of several matrices hold so many numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from .errors import ShapeshifterError
+from .factorizations import family_named
+from .plan import Family
+
+Shapes = Mapping[tuple[int, int], int]  # how many matrices there are of each shape (n, m)
+
+
+def numbers(shapes: Shapes, family: Family, rank: int) -> int:
+    """How many numbers the factors of these matrices hold at one rank."""
+    kind = family_named(family.name)
+    counts = {shape: kind.parameter_count(*shape, rank, **family.options) for shape in shapes}
+    return sum(counts[shape] * times for shape, times in shapes.items())
+
+
+def largest_rank(shapes: Shapes, family: Family, most: int) -> int:
+    """The rank that comes nearest to `most` numbers in all, and not above.
+
+    Raises:
+        ShapeshifterError: if no rank has so few.
+    """
+    kind = family_named(family.name)
+    end = min(kind.max_rank(*shape, **family.options) for shape in shapes)
+    sizes = {rank: numbers(shapes, family, rank) for rank in range(1, end + 1)}
+    small = [rank for rank in sizes if sizes[rank] <= most]
+    for rank in sorted(small, key=sizes.__getitem__, reverse=True):
+        if _fits(shapes, family, rank):
+            return rank
+    fewest = min(sizes.values())
+    raise ShapeshifterError(
+        f"{family.name} cannot hold these matrices in {most:,} numbers: {fewest:,} is the least"
+    )
+
+
+def _fits(shapes: Shapes, family: Family, rank: int) -> bool:
+    """Whether all of them take the rank (one of phm divides both sides of a matrix)."""
+    try:
+        with torch.device("meta"):
+            for shape in shapes:
+                family_named(family.name)(*shape, rank, **family.options)
+    except ShapeshifterError:
+        return False
+    return True
