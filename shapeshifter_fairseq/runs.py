@@ -124,15 +124,15 @@ def plot(runs: Runs, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     figures = {
         "validation.png": _plot_curves(runs, "nll_loss", "validation nll, base 2"),
-        "seconds.png": _plot_curves(runs, "nll_loss", "validation nll, base 2", "seconds"),
         # Trainings measure BLEU only if told to: fairseq-train --eval-bleu.
         f"{_main_score(runs).lower()}.png": _plot_curves(runs, "bleu", "validation BLEU")
         if all(_curve(run, "bleu")[0] for run in _all(runs))
         else _plot_score(runs),
         "parameters.png": _plot_score_against_parameters(runs),
     }
-    if not all("seconds" in point for run in _all(runs) for point in run["validation"]):
-        del figures["seconds.png"]
+    if all("seconds" in point for run in _all(runs) for point in run["validation"]):
+        label = "validation nll, base 2"
+        figures["seconds.png"] = _plot_curves(runs, "nll_loss", label, "seconds")
     for name, figure in figures.items():
         write_figure(figure, out / name)
     return [out / name for name in figures]
