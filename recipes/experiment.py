@@ -82,19 +82,23 @@ class Experiment:
             f"model's; {', '.join(FAMILIES)}: other families at Shapeshifter's parameters",
         )
 
-    def model(self, args: argparse.Namespace, data: Path) -> tuple[str, list[str]]:
-        """Its name in results, and its flags.
+    def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
+        """Its name in results, and fairseq-train's options from what differs for it on.
+
+        Args:
+            data: the prepared corpus; the size of some models depends on its dictionaries.
+            more: a person's options of fairseq-train.
 
         Raises:
-            Failed: if its size depends on dictionaries that are not there.
+            Failed: if the dictionaries are needed and not there.
         """
         ours, name = shlex.split(self.shapeshifter), args.model
         if name == "shapeshifter":
-            return name, ours
+            return name, ours + more
         if name == "dense":
-            return name, ["--factor-plan", "*=dense"]
+            return name, ["--factor-plan", "*=dense", *more]
         if name == "small":
-            return name, ours + shlex.split(self.small)
+            return name, ours + shlex.split(self.small) + more
         import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
         from shapeshifter_fairseq.fairseq_side.sizing import Architecture
 
@@ -103,11 +107,15 @@ class Experiment:
             raise Failed(f"--model {name}: its size depends on {sides[0]}; prepare the data first")
         joined = len({side.read_bytes() for side in sides}) == 1
         sizes = [side.read_bytes().count(b"\n") + 4 for side in sides]  # <s>, <pad>, </s>, <unk>
-        arch = Architecture(self.arch, *sizes, joined, shlex.split(self._fixed(args)))
+        model = argparse.ArgumentParser(allow_abbrev=False)
+        model.add_argument("--tokens-per-update")  # ours, and no matter of size
+        options = [*shlex.split(self._fixed(args)), *model.parse_known_args(more)[1]]
+        arch = Architecture(self.arch, *sizes, joined, options)
         parts = arch.parts(*ours)
+        # Last, because these follow from all the others.
         if name == "narrow":
-            return name, arch.narrow(sum(parts))
-        return name, ours + arch.as_family(FAMILIES[name], *parts)
+            return name, [*more, *arch.narrow(sum(parts))]
+        return name, [*ours, *more, *arch.as_family(FAMILIES[name], *parts)]
 
     def _fixed(self, args: argparse.Namespace) -> str:
         return self.setting.format(updates=args.max_update)
@@ -117,7 +125,7 @@ class Experiment:
         args, more = self._parser().split(arguments)
         name = f"{self.dataset}.{self.source}-{args.target}"
         data = args.data or ROOT / "data-bin" / name
-        label, flags = self.model(args, data)
+        label, flags = self.model(args, data, more)
         out = args.out or ROOT / "runs" / f"{self.study}{name}" / f"{label}.seed{args.seed}"
         where = Devices.find(args.dry_run)
         evaluation = Evaluation(
@@ -131,7 +139,7 @@ class Experiment:
             evaluation.need(data)
             need_modules("tabulate")
         corpus = self.corpus(data, args.target, args.dry_run)
-        options = ["--arch", self.arch, *self._training(args), *flags, *more]
+        options = ["--arch", self.arch, *self._training(args), *flags]
 
         def after_training(engine: Engine) -> None:
             average(engine, self.takes_best)

@@ -43,14 +43,14 @@ class Word2KetExperiment(Experiment):
         ):
             parser.add_argument(name, type=positive, metavar="N", help=what)
 
-    def model(self, args: argparse.Namespace, data: Path) -> tuple[str, list[str]]:
+    def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
         if args.model == "dense":
             if args.order or args.rank:
                 raise Failed("--order and --rank are no options of --model dense")
-            return "dense", ["--embed-rank", "dense"]
+            return "dense", ["--embed-rank", "dense", *more]
         order, rank, family = args.order or 2, args.rank or 10, "word2ketxs"
         if args.model == "word2ket":
             # LayerNorm at each node of the tree is the dissertation's (section 3.3.3).
             order, rank, family = args.order or 4, args.rank or 1, "word2ket/norm=1"
         flags = f"--factorization {family}/order={order} --embed-rank {rank}"
-        return f"{args.model}-order{order}-rank{rank}", shlex.split(flags)
+        return f"{args.model}-order{order}-rank{rank}", shlex.split(flags) + more

@@ -22,7 +22,7 @@ from recipes.results import examples, read_result, report, write_result
 from shapeshifter_fairseq.corpus import Corpus
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.fairseq_side.counting import count
-from tests.test_prepare_localisation import run as prepare
+from tests.data_prep.scripts import prepare
 from tests.test_prepare_localisation import wheels  # noqa: F401  (a fixture)
 
 from .conftest import ROOT, SMALL, TRAINING
@@ -49,7 +49,7 @@ def script(name: str, *arguments: str | Path, fails: bool = False) -> tuple[str,
 def data(wheels, tmp_path_factory) -> Path:  # noqa: F811
     folder = tmp_path_factory.mktemp("recipe data")
     where = ["--work", folder / "work", "--dest", folder / "bin", "--vocab-size", "120"]
-    assert prepare(["de", "en", "--from", wheels, *where]).status == 0
+    assert prepare("localisation", "de", "en", "--from", wheels, *where).status == 0
     return folder / "bin"
 
 
@@ -163,11 +163,8 @@ def test_families_are_trained_scored_and_compared(data, tmp_path):
     said, _ = script("families.sh", *where, *only)
     rows = [line for line in said.splitlines() if line.startswith(("| low_rank", "| monarch"))]
     assert len(rows) == 2 and all(row in (out / "compare.md").read_text() for row in rows)
-    assert {path.name for path in out.glob("*.png")} == {
-        "validation.png",
-        "bleu.png",
-        "parameters.png",
-    }
+    plots = {path.stem for path in out.glob("*.png")}
+    assert plots == {"validation", "seconds", "bleu", "parameters"}
     for name in ("low_rank", "monarch"):
         result = json.loads((out / f"{name}.seed1" / "result.json").read_text())
         assert (result["model"], result["updates"], result["split"]) == (name, 4, "valid")

@@ -76,20 +76,19 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
 @pytest.mark.parametrize(
     "options",
     [
-        "--encoder-normalize-before --decoder-normalize-before --layernorm-embedding",
-        "--update-freq 2 --clip-norm 0.1",
-        "--checkpoint-activations",
+        # Several of fairseq's own at a time, where they have nothing to do with each other.
+        "--encoder-normalize-before --decoder-normalize-before --layernorm-embedding "
+        "--checkpoint-activations --update-freq 2 --clip-norm 0.1",
         "--encoder-layerdrop 0.3 --decoder-layerdrop 0.3",
-        "--store-ema --ema-decay 0.9",
+        "--store-ema --ema-decay 0.9 --layer-gain 1 --embed-gain 1",
         # Without CUDA fairseq cannot lower the loss scale after an overflow, so it begins low.
         "--store-ema --ema-decay 0.9 --ema-fp32 --memory-efficient-fp16 --fp16-init-scale 4",
+        "--eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric "
         "--memory-efficient-fp16 --fp16-init-scale 4",
         pytest.param("--fp16", marks=NEEDS_CUDA),
+        "--encoder-learned-pos --decoder-learned-pos --no-scale-embedding --activation-fn gelu "
         "--amp",
-        "--encoder-learned-pos --decoder-learned-pos",
-        "--no-scale-embedding --activation-fn gelu",
         "--factor-plan decoder.layers.0.*=2,encoder.layers.*.fc?=dense",
-        "--layer-gain 1 --embed-gain 1",
         "--arch lowrank_transformer_tiny --layer-rank 4 --embed-rank 16",
         "--arch phm_transformer_tiny --layer-rank 4 --embed-rank dense",
         "--factorization block_low_rank/blocks=2",
@@ -97,7 +96,6 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
         "--factorization tensor_train",
         "--factorization word2ketxs/order=3",
         "--factor-plan *embed_tokens=word2ket:2/order=3/norm=1,encoder.*.fc?=low_rank:2",
-        "--eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
     ],
 )
 def test_trains_generates_folds_and_resumes_with(options, corpus, tmp_path):
