@@ -109,9 +109,9 @@ class Experiment:
         sizes = [side.read_bytes().count(b"\n") + 4 for side in sides]  # <s>, <pad>, </s>, <unk>
         model = argparse.ArgumentParser(allow_abbrev=False)
         model.add_argument("--tokens-per-update")  # ours, and no matter of size
-        options = [*shlex.split(self._fixed(args)), *model.parse_known_args(more)[1]]
+        options = [*shlex.split(self._fixed(args)), *ours, *model.parse_known_args(more)[1]]
         arch = Architecture(self.arch, *sizes, joined, options)
-        parts = arch.parts(*ours)
+        parts = arch.parts()
         # Last, because these follow from all the others.
         if name == "narrow":
             return name, [*more, *arch.narrow(sum(parts))]

@@ -20,6 +20,7 @@ ROOMS = [
         "together",
         "undrawn",
         "plan",
+        "sizing",
         "factorizing",
     ),
     *("projection", "stages", "testing", "fairseq_side", "models", "hf", "theory", "runs"),

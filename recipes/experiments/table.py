@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     add("recipe", metavar="RECIPE")
     add("--models", default=MODELS, metavar="LIST", help=f"of the recipe (default {MODELS})")
     add("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N (default 1)")
-    add("--minutes", type=positive, metavar="N", help="stop what is not done by then")
+    add("--minutes", type=float, metavar="N", help="stop what is not done by then")
     add("--max-update", type=positive, metavar="N", help="length (default: the recipe's)")
     add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the recipe's)")
     add("--out", type=folder, metavar="DIR", help="results (default runs/table.RECIPE)")

@@ -172,6 +172,14 @@ def wmt14(folder: Path, foreign: str) -> None:
     tar(folder / "test-full.tgz", members)
 
 
+def tatoeba(folder: Path, columns: int) -> None:
+    """Write deu-eng.zip: English, German, and in newer files the attribution."""
+    pairs = sentences(400, 30, ("en", "de"))
+    rows = [[*row, "CC-BY 2.0 (France)"][:columns] for row in zip(pairs["en"], pairs["de"])]
+    members = {"deu.txt": text(["\t".join(row) for row in rows]), "_about.txt": b"made up"}
+    zipped(folder / "deu-eng.zip", members)
+
+
 def gigaword(folder: Path) -> None:
     """Write giga.zip with articles and titles."""
     members = {}

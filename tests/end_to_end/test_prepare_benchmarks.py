@@ -125,6 +125,22 @@ def test_wmt14(make, foreign: str, train: int, valid: int) -> None:
     assert corpus.pair("raw", "test") == list(zip(test["en"], test[foreign]))
 
 
+@pytest.mark.parametrize(("pair", "columns"), [(("de", "en"), 2), (("en", "de"), 3)])
+def test_tatoeba(make, pair: tuple[str, str], columns: int) -> None:
+    vocab = ("--vocab-size", "60")
+    corpus = make("tatoeba", lambda raw: made_up.tatoeba(raw, columns), *pair, *vocab)
+    counts = corpus.facts["sentences"]
+    english = pair.index("en")
+    held = {row[english] for split in ("valid", "test") for row in corpus.pair("raw", split)}
+    assert len(held) == counts["valid"] + counts["test"] > 0  # one pair a sentence
+    assert all(len(sentence.split()) >= 4 for sentence in held)
+    train = {line.rstrip() for line in (corpus.work / "text" / "train.en").open(encoding="utf-8")}
+    assert train and not held & train
+    # Its size does not depend on the direction.
+    assert counts == {"train": 383, "valid": 1, "test": 3}
+    assert corpus.facts["lowercased"] and not corpus.facts["normalised"]
+
+
 def test_gigaword(make) -> None:
     corpus = make("gigaword", made_up.gigaword)
     assert corpus.facts["sentences"] == {"train": 200, "valid": 10, "test": 8}

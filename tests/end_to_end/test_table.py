@@ -1,0 +1,49 @@
+"""recipes/table.sh: several models of a recipe side by side, whole and cut off by the time."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import ROOT
+from .test_experiment_runs import TINY, moses_data  # noqa: F401  (a fixture)
+from .test_experiments import dry_run, options, script
+
+
+def test_a_table_whole_and_cut_off(moses_data, tmp_path):  # noqa: F811
+    out = tmp_path / "the table"
+    call = ["multi30k.en-de", "--models", "dense,narrow,monarch", "--max-update", "2"]
+    call += ["--data", moses_data, "--out", out]
+    said = script("table.sh", *call, "--minutes", "0.05", "--", *TINY, DEVICE="cpu")
+    assert "Not measured: dense.seed1, narrow.seed1, monarch.seed1." in said
+    said = script("table.sh", *call, "--", *TINY, DEVICE="cpu")
+    text = (out / "compare.md").read_text(encoding="utf-8")
+    assert text.strip() in said and "Not measured" not in text
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line[:2] == "| "}
+    assert {"dense", "narrow", "monarch"} < set(rows)
+    assert {path.stem for path in out.glob("*.png")} >= {"validation", "parameters"}
+    result = {
+        name: json.loads((out / f"{name}.seed1" / "result.json").read_text())
+        for name in ("dense", "narrow", "monarch")
+    }
+    assert result["narrow"]["parameters"] < 0.5 * result["dense"]["parameters"]
+    assert all(point["seconds"] > 0 for point in result["dense"]["validation"])
+
+
+def test_models_of_a_recipe(moses_data):  # noqa: F811
+    found = {
+        model: options(
+            dry_run("tatoeba.de-en.sh", "--model", model, "--data", str(moses_data))[
+                "fairseq-train"
+            ]
+        )
+        for model in ("shapeshifter", "small", "lowrank", "phm")
+    }
+    assert "--layer-rank" not in found["shapeshifter"]  # the architecture's
+    assert (found["small"]["--layer-rank"], found["small"]["--embed-rank"]) == ("24", "128")
+    assert found["lowrank"]["--factorization"] == "low_rank"
+    assert found["phm"]["--factorization"] == "phm"
+    assert found["small"]["--total-num-update"] == found["small"]["--max-update"] == "12000"
+    error = script("tatoeba.de-en.sh", "--dry-run", "--model", "narrow", fails=True)
+    assert f"{ROOT}/data-bin/tatoeba.de-en/dict.de.txt; prepare the data first" in error
+    error = script("table.sh", "no-such", fails=True)
+    assert "there is no recipes/no-such.sh" in error
