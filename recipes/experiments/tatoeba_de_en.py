@@ -14,4 +14,6 @@ order, 6+6 layers, 512 wide, FFN 1024, 4 heads. Data: bash data-prep/prepare-tat
     tokens_per_update=4_096,
     save_every=250,
     setting="--warmup-updates 1500 --lr-scheduler polynomial_decay --total-num-update {updates}",
+    # A model that has hardly learned does not end its sentences; no translation here is so long.
+    generate="--max-len-a 2 --max-len-b 10",
 ).main
