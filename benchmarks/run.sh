@@ -2,10 +2,16 @@
 # All benchmarks by one command; see --help.
 set -euo pipefail
 unset CDPATH
-# shellcheck source-path=SCRIPTDIR source=../recipes/common.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/../recipes/common.sh"
-# shellcheck source-path=SCRIPTDIR source=../recipes/devices.sh
-. "$HERE/devices.sh"
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+if [ -z "${PYTHON-}" ]; then
+  PYTHON=python3
+  if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
+fi
+export PYTHON PYTHONUNBUFFERED=1 PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+wrong_call() {
+  printf 'run.sh: error: %s; try --help\n' "$*" >&2
+  exit 2
+}
 
 usage() {
   cat <<'HELP'
@@ -44,10 +50,13 @@ examples:
 HELP
 }
 
-help_if_asked "$@"
 only=abcdefghi out=$ROOT/benchmarks/results quick=()
 while [ $# -gt 0 ]; do
   case $1 in
+    -h | --help)
+      usage
+      exit
+      ;;
     --quick) quick=(--quick) ;;
     --only | --out)
       [ $# -ge 2 ] || wrong_call "$1 needs a value"
@@ -60,17 +69,27 @@ while [ $# -gt 0 ]; do
 done
 [[ $only =~ ^[a-i]+$ ]] || wrong_call "--only '$only': parts are the letters a to i"
 
-need_tool "$PYTHON" "set PYTHON to the Python that has fairseq"
-for module in fairseq torch matplotlib tabulate tqdm; do
-  need_module "$module" "run: bash recipes/install.sh fairseq recipes benchmarks"
-done
-keep_memory
+command -v "$PYTHON" >/dev/null 2>&1 || {
+  printf 'run.sh: error: %s not found; set PYTHON to the Python that has fairseq\n' "$PYTHON" >&2
+  exit 1
+}
+GLIBC_TUNABLES=$("$PYTHON" -c '
+from recipes.console import need_modules, run
+from recipes.devices import keep_memory
+
+def check():
+    way_out = "run: bash recipes/install.sh fairseq recipes benchmarks"
+    need_modules("fairseq", "torch", "matplotlib", "tabulate", "tqdm", way_out=way_out)
+    print(keep_memory()["GLIBC_TUNABLES"])
+
+run("run.sh", check)')
+export GLIBC_TUNABLES
 mkdir -p -- "$out"
 for part in a-training b-generation c-memory d-layers e-lookup f-exchange g-growth h-kernels \
   i-updates; do
   if [[ $only != *${part%%-*}* ]]; then continue; fi
-  say "$part"
+  printf '%s\n' "$part"
   "$PYTHON" "$ROOT/benchmarks/${part#*-}.py" "${quick[@]}" --out "$out/$part.json"
 done
 "$PYTHON" "$ROOT/benchmarks/report.py" "$out"
-say "written: $out/results.json, $out/table.md"
+printf 'written: %s/results.json, %s/table.md\n' "$out" "$out"
