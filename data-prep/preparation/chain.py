@@ -37,6 +37,12 @@ class Chain:
     """Folders with the sentences as text, tokenised and encoded, as far as it is."""
     made_from: dict[str, Any] = field(default_factory=dict)
 
+    def note(self, text: str) -> None:
+        """Write to the log, and say to whoever prepares their own text, what was dropped."""
+        self.engine.note(text)
+        if self.dataset.name == "own":
+            say(text)
+
     @property
     def pair(self) -> tuple[str, str]:
         return self.corpus.source, self.corpus.target
@@ -74,7 +80,7 @@ class Chain:
 
     def _wheels(self) -> Path:
         found = wheels.fetch(self.dataset.wheels, self.options.work, self.options.source)
-        make = partial(wheels.write, found, languages=self.pair, note=self.engine.note)
+        make = partial(wheels.write, found, languages=self.pair, note=self.note)
         how = {"pair": self.pair, "raw": {file.name: fingerprint(file) for file in found}}
         return self._step("text", make, (archives, catalogs, cleaning, wheels), "", TEXT, **how)
 
@@ -88,11 +94,12 @@ class Chain:
         def make(out: Path) -> None:
             for split, pairs in names.items():
                 files = [out / f"{split}.{language}" for language in self.pair]
-                how = texts[split].markup, texts[split].crawled, split != "train"
+                text = texts[split]
+                how = text.markup, text.crawled, split != "train", text.unique
                 places = [[raw[name] for name in pair] for pair in pairs]
-                self.engine.note(clean.write(files, places, *how, plain=plain))
+                self.note(clean.write(files, places, *how, plain=plain))
             if rule := self.facts.split:
-                splits.write(out, self.pair, rule, self.engine.note)
+                splits.write(out, self.pair, rule, self.note)
 
         files = {Path(place.partition(archives.SEPARATOR)[0]) for place in raw.values()}
         stats = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
@@ -109,7 +116,7 @@ class Chain:
     def _filter(self, subwords: bool) -> None:
         for rule in self.facts.filters:
             if rule.subwords == subwords:
-                how = {"rule": rule, "note": self.engine.note}
+                how = {"rule": rule, "note": self.note}
                 make = partial(filter_pairs.write, self.forms, self.pair, **how)
                 folder = self._step(rule.step, make, (filter_pairs, lines), rule=asdict(rule))
                 self.forms = [folder / form.name for form in self.forms]

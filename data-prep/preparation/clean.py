@@ -12,7 +12,6 @@ fairseq's preparation and sacreBLEU do. Entities such as &amp; stay: papers' tes
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -41,16 +40,21 @@ def segments(lines: Iterable[bytes]) -> Iterator[bytes]:
     return (match[1] for line in lines if (match := SEGMENT.search(line)))
 
 
-def column(lines: Iterable[bytes], number: int) -> Iterator[bytes]:
-    """A text in columns with a tab between them; there may be more columns behind."""
-    for place, line in enumerate(lines, 1):
-        if len(columns := line.rstrip(b"\r\n").split(b"\t")) < 2:
-            raise ValueError(f"line {place} has no tab: {line.decode(errors='replace').strip()}")
-        yield columns[number - 1]
-
-
 READERS = {"plain": iter, "talks": talks, "segments": segments}
-READERS |= {f"tab {number}": partial(column, number=number) for number in (1, 2)}
+
+
+def read(name: str, markup: str) -> Iterator[bytes]:
+    """The sentences of a text in a markup of `READERS`, or in column N of a table: "tab N"."""
+    if not markup.startswith("tab "):
+        return READERS[markup](read_lines(name))
+    return _column(name, int(markup.removeprefix("tab ")))
+
+
+def _column(name: str, number: int) -> Iterator[bytes]:
+    for place, line in enumerate(read_lines(name), 1):
+        if len(columns := line.rstrip(b"\r\n").split(b"\t")) < 2:
+            raise ValueError(f"{name}, line {place} has no tab between two sentences")
+        yield columns[number - 1]
 
 
 def clean_pairs(
@@ -59,14 +63,16 @@ def clean_pairs(
     markup: str | tuple[str, str],
     crawled: bool,
     held_out: bool,
+    unique: bool,
 ) -> Iterator[tuple[str, str]]:
     """The clean pairs of two texts, named as in archives.py; `count` says what was dropped."""
-    readers = [READERS[each] for each in ([markup] * 2 if isinstance(markup, str) else markup)]
-    sides = [read(read_lines(name)) for read, name in zip(readers, names)]
+    markups = [markup] * 2 if isinstance(markup, str) else markup
+    sides = [read(*each) for each in zip(names, markups)]
+    seen: set[int] = set()
     for number, raw in enumerate(zip_longest(*sides), 1):
         if None in raw:
             shorter, longer = names if raw[0] is None else names[::-1]
-            rest = sum(1 for _ in readers[names.index(longer)](read_lines(longer)))
+            rest = sum(1 for _ in read(longer, markups[names.index(longer)]))
             raise ValueError(f"{shorter} has {number - 1} sentences, but {longer} has {rest}")
         pair = []
         for name, line in zip(names, raw):
@@ -79,7 +85,11 @@ def clean_pairs(
                     raise ValueError(f"{byte} is not UTF-8; convert it with iconv") from None
         if len(pair) < 2:
             count["not UTF-8"] += 1
+        elif unique and hash(tuple(pair)) in seen:
+            count["duplicates"] += 1
         elif all(pair) or held_out:
+            if unique:
+                seen.add(hash(tuple(pair)))
             count["kept"] += 1
             count["empty but kept"] += not all(pair)
             yield pair[0], pair[1]

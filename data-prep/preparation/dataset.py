@@ -43,8 +43,9 @@ class Text:
 
     names: Sequence[str | tuple[str, str]] = ()  # * is the language; a tuple names both sides
     news: str = ""  # instead of names: a test set of WMT, as `sacrebleu --list` calls it
-    markup: str | tuple[str, str] = "plain"  # a key of clean.READERS, or one for each side
+    markup: str | tuple[str, str] = "plain"  # as in clean.read, or one for each side
     crawled: bool = False  # drop pairs that are not UTF-8; elsewhere they are an error
+    unique: bool = False  # drop pairs that have come before
 
     def pairs(self, source: str, target: str) -> list[tuple[str, str]]:
         """The names of both sides; of news also its MD5, as #md5=..."""
@@ -100,6 +101,7 @@ class Dataset:
     moses: Moses | None = None  # how text is tokenised; None leaves it as it is written
     moses_for_test: Moses | None = None  # the same for the test set, where it differs
     joined: bool = True  # both languages share one dictionary
+    without: Sequence[str] = ()  # options that it has not
 
     def corpus(self, source: str, target: str) -> Corpus:
         """The corpus that the script makes, but for its counts."""
@@ -119,15 +121,19 @@ class Dataset:
 
     def main(self, arguments: Sequence[str]) -> None:
         """Run the script."""
-        parser = self._parser()
+        parser = self.parser()
         options = parser.parse_intermixed_args(arguments)
-        corpus = self.corpus(*self._languages(parser, options.languages))
+        corpus = self.corpus(*self.languages(parser, options.languages))
         if options.source and options.mirror:
             parser.error("--from and --mirror exclude each other")
         if options.source and not options.source.is_dir():
             raise Failed(f"there is no folder --from {options.source}")
         if options.checksums and not options.checksums.is_file():
             raise Failed(f"there is no file --checksums {options.checksums}")
+        self.prepare(corpus, options)
+
+    def prepare(self, corpus: Corpus, options: argparse.Namespace) -> None:
+        """Make the corpus; the options are those of `main`."""
         need_modules(*MODULES.split())
         from .chain import Chain
 
@@ -139,7 +145,8 @@ class Dataset:
         with Engine(options.work, log="prepare.log").alone() as engine:
             Chain(self, facts, corpus, options, engine).run()
 
-    def _parser(self) -> Parser:
+    def parser(self) -> Parser:
+        """The script's options."""
         source, target = (self.pairs[0] if self.pairs else "de en").split()
         names = {"name": self.name, "source": source, "target": target, "size": self.vocab_size}
         usage = "[SRC TGT] [options]" if self.pairs else "SRC TGT [options]"
@@ -148,14 +155,15 @@ class Dataset:
         kinds = {"N": positive, "URL": str, "DIR": folder, "FILE": folder}
         for words, text in OPTIONS.items():
             option, metavar = words.split()
-            if not (self.wheels and option in ("--mirror", "--checksums")):  # pip has its own
+            if option not in self.without:
                 how = {"metavar": metavar, "type": kinds[metavar], "help": text.format(**names)}
                 parser.add_argument(option, dest={"--from": "source"}.get(option), **how)
         defaults = {"vocab_size": self.vocab_size, "workers": len(os.sched_getaffinity(0))}
-        parser.set_defaults(mirror="", checksums=None, **defaults)
+        parser.set_defaults(source=None, mirror="", checksums=None, **defaults)
         return parser
 
-    def _languages(self, parser: Parser, words: Sequence[str]) -> Sequence[str]:
+    def languages(self, parser: Parser, words: Sequence[str]) -> Sequence[str]:
+        """The two that a person gave, or the default ones."""
         if self.pairs:
             pair = " ".join(words) or self.pairs[0]
             if pair not in self.pairs:

@@ -15,7 +15,7 @@ import hashlib
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -44,10 +44,19 @@ def locate(address: str, mirror: str) -> tuple[str, str, str]:
     return url, name, extra.get("md5", "")
 
 
-def have(names: Iterable[str], options: argparse.Namespace) -> dict[str, str]:
-    """Where texts are, in --from or fetched: FILE::MEMBER for each ADDRESS::MEMBER."""
+def have(names: Sequence[str], options: argparse.Namespace) -> dict[str, str]:
+    """Where texts are, in --from or fetched: FILE::MEMBER for each ADDRESS::MEMBER.
+
+    A name that is no address is a file of the person's own.
+    """
     folder = options.source or options.work / "download"
-    addresses = {name: name.partition(SEPARATOR)[0] for name in names}
+    local = {name: name for name in names if "://" not in name}
+    for name in local:
+        if not Path(name.partition(SEPARATOR)[0]).is_file():
+            raise Failed(f"there is no {name.partition(SEPARATOR)[0]}")
+    addresses = {name: name.partition(SEPARATOR)[0] for name in names if name not in local}
+    if not addresses:
+        return local
     remotes = {address: locate(address, options.mirror) for address in addresses.values()}
     missing = [remote for remote in remotes.values() if not (folder / remote[1]).is_file()]
     if missing and options.source:
@@ -69,7 +78,10 @@ def have(names: Iterable[str], options: argparse.Namespace) -> dict[str, str]:
     for file in files.values():
         if file.name in sums and digest(file, "sha256") != sums[file.name]:
             raise Failed(f"{file} differs from its checksum in {options.checksums}; fetch it again")
-    return {name: name.replace(address, str(files[address])) for name, address in addresses.items()}
+    found = {
+        name: name.replace(address, str(files[address])) for name, address in addresses.items()
+    }
+    return {**local, **found}
 
 
 def _read_checksums(file: Path) -> dict[str, str]:

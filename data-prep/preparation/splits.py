@@ -1,14 +1,15 @@
 """Take validation and test pairs out of the training text, by a hash of the sentences of one side.
 
 A sentence often has several translations. Splitting by lines would leave some of a test sentence's
-in the training text; here all pairs with one sentence go the same way, in every release of a corpus
-and with its languages in either order.
+in the training text; here all pairs with one sentence go the same way, with the languages in either
+order.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
 
 from .lines import open_text
@@ -19,9 +20,10 @@ class Split:
     """Which pairs are taken out of the training text."""
 
     language: str  # whose sentences are hashed, in lower case
-    valid: int  # per mille of them
+    valid: int
     test: int
-    words: int = 1  # of a sentence that is taken out, at least; of others the pairs are dropped
+    per_mille: bool = False  # so many of a thousand sentences; else so many sentences
+    words: int = 1  # a sentence that is taken out has at least so many
 
 
 def write(folder: Path, pair: Sequence[str], rule: Split, note: Callable) -> None:
@@ -29,15 +31,26 @@ def write(folder: Path, pair: Sequence[str], rule: Split, note: Callable) -> Non
 
     A sentence is taken out with the first of its translations. Training pairs whose other side
     occurs in a pair that was taken out are dropped.
+
+    Raises:
+        ValueError: if there are too few sentences.
     """
     side = list(pair).index(rule.language)
     whole = [
         (folder / f"train.{language}").rename(folder / f"whole.{language}") for language in pair
     ]
+    split_of = _per_mille(rule) if rule.per_mille else _exactly(rule, whole[side])
     seen: set[str] = set()
+
+    def is_taken(sentence: str) -> bool:
+        taken = sentence not in seen and len(sentence.split()) >= rule.words
+        seen.add(sentence)
+        return taken
+
     held: set[str] = set()
     for lines in _pairs(whole):
-        if split_of(lines[side], rule) != "train" and _is_taken(lines[side], rule, seen):
+        key = lines[side].lower()
+        if split_of(key) != "train" and is_taken(key):
             held.add(lines[1 - side].lower())
     seen.clear()
     count = {"train": 0, "valid": 0, "test": 0}
@@ -47,32 +60,41 @@ def write(folder: Path, pair: Sequence[str], rule: Split, note: Callable) -> Non
             for split in count
         }
         for lines in _pairs(whole):
-            split = split_of(lines[side], rule)
-            kept = lines[1 - side].lower() not in held
-            if split != "train":
-                kept = _is_taken(lines[side], rule, seen)
-            if kept:
+            key = lines[side].lower()
+            split = split_of(key)
+            if is_taken(key) if split != "train" else lines[1 - side].lower() not in held:
                 count[split] += 1
                 for file, line in zip(out[split], lines):
                     file.write(line)
     for path in whole:
         path.unlink()
     note(f"split: {', '.join(f'{number} {split}' for split, number in count.items())}")
+    if not all(count.values()):
+        raise ValueError(f"a set would be empty: {count}; give more text or smaller sets")
 
 
-def split_of(sentence: str, rule: Split) -> str:
-    """Train, valid or test."""
-    digest = hashlib.sha256(sentence.strip().lower().encode("utf-8")).digest()
-    place = int.from_bytes(digest, "big") % 1000
-    return "test" if place < rule.test else "valid" if place < rule.test + rule.valid else "train"
+def _per_mille(rule: Split) -> Callable[[str], str]:
+    def split_of(sentence: str) -> str:
+        place = _digest(sentence) % 1000
+        if place < rule.test:
+            return "test"
+        return "valid" if place < rule.test + rule.valid else "train"
+
+    return split_of
 
 
-def _is_taken(sentence: str, rule: Split, seen: set[str]) -> bool:
-    """Whether it is long enough and comes for the first time, which is noted in `seen`."""
-    key = sentence.lower()
-    taken = key not in seen and len(sentence.split()) >= rule.words
-    seen.add(key)
-    return taken
+def _exactly(rule: Split, text: Path) -> Callable[[str], str]:
+    """The sentences with the smallest hashes."""
+    with open_text(text) as lines:
+        sentences = {line.lower() for line in lines if len(line.split()) >= rule.words}
+    chosen = nsmallest(rule.test + rule.valid, sentences, key=_digest)
+    split = dict.fromkeys(chosen[: rule.test], "test")
+    split |= dict.fromkeys(chosen[rule.test :], "valid")
+    return lambda sentence: split.get(sentence, "train")
+
+
+def _digest(sentence: str) -> int:
+    return int.from_bytes(hashlib.sha256(sentence.strip().encode("utf-8")).digest(), "big")
 
 
 def _pairs(files: Sequence[Path]) -> Iterator[tuple[str, str]]:

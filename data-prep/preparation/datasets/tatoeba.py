@@ -17,7 +17,7 @@ def facts(source: str, target: str) -> Facts:
     columns = ("tab 1", "tab 2") if source == "en" else ("tab 2", "tab 1")
     return Facts(
         Text([text], markup=columns),
-        split=Split("en", valid=12, test=18, words=4),
+        split=Split("en", valid=12, test=18, per_mille=True, words=4),
         published="164300 train, 1444 valid, 2169 test sentences; *" if other == "deu" else "*",
     )
 

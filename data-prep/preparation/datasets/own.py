@@ -1,0 +1,92 @@
+"""A language pair of one's own, from text files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recipes.console import Failed
+
+from ..dataset import Dataset, Facts, Filter, Moses, Split, Text
+
+ABOUT = """\
+Prepare your own text: sentences in SRC and TGT, any two language codes, one sentence a line.
+
+  --train PREFIX    the files PREFIX.SRC and PREFIX.TGT, plain or gzipped (PREFIX.SRC.gz)
+  --tsv FILE        in place of --train: "source, tab, target" on each line
+  --valid, --test   a PREFIX each, or a number of pairs each: then they are taken out of the
+                    training text by a hash of the source sentence, so that no test sentence stays
+
+Of the training text goes: pairs that have come before, pairs with an empty side, and pairs that are
+too long or too uneven; WORK/prepare.log counts them. Byte order marks and odd line ends are taken
+off everywhere. A side that is longer than the other is an error; so are bytes that are not UTF-8,
+unless --drop-bad is given."""
+
+EXAMPLE = """
+
+  bash data-prep/prepare-own.sh de en --tsv pairs.tsv --valid 1000 --test 1000
+  bash data-prep/prepare-own.sh de en --train text/train --valid text/dev --test text/test \\
+    --subwords subword_nmt --moses --lowercase --vocab-size 10000"""
+
+KINDS = {"sentencepiece": "sentencepiece_bpe", "subword_nmt": "subword_nmt"}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the script."""
+    without = ["--from", "--mirror", "--checksums"]
+    own = Dataset("own", ABOUT, vocab_size=8000, subwords="sentencepiece_bpe", without=without)
+    parser = own.parser()
+    parser.epilog += EXAMPLE
+    add = parser.add_argument
+    add("--train", metavar="PREFIX")
+    add("--tsv", type=Path, metavar="FILE")
+    add("--valid", required=True, metavar="PREFIX|N")
+    add("--test", required=True, metavar="PREFIX|N")
+    add("--drop-bad", action="store_true", help="drop pairs that are not UTF-8")
+    add("--max-length", type=int, default=250, metavar="N", help="subwords a side (default 250)")
+    add("--max-ratio", type=float, default=3, metavar="R", help="of the lengths (default 3)")
+    add("--subwords", choices=KINDS, default="sentencepiece", help="default sentencepiece")
+    add("--moses", action="store_true", help="tokenise as the Moses scripts do")
+    add("--lowercase", action="store_true", help="with --moses: train in lower case")
+    add("--dictionaries", choices=("one", "two"), default="one", help="default one, for both")
+    options = parser.parse_intermixed_args(arguments)
+    pair = own.languages(parser, options.languages)
+    if bool(options.train) == bool(options.tsv):
+        parser.error("give --train PREFIX or --tsv FILE")
+    if options.lowercase and not options.moses:
+        parser.error("--lowercase needs --moses")
+    if options.valid.isdigit() != options.test.isdigit():
+        parser.error("--valid and --test are both a PREFIX, or both a number of pairs")
+    if options.valid.isdigit() and int(options.valid) < 8:
+        parser.error(f"--valid {options.valid}: fairseq needs at least 8 sentences to validate")
+    train = {"crawled": options.drop_bad, "unique": True}
+    if options.tsv:
+        text = Text([(str(options.tsv), str(options.tsv))], markup=("tab 1", "tab 2"), **train)
+    else:
+        text = Text([_files(options.train, pair)], **train)
+    if options.valid.isdigit():
+        rest = {"split": Split(pair[0], int(options.valid), int(options.test))}
+    else:
+        sets = {name: _files(getattr(options, name), pair) for name in ("valid", "test")}
+        rest = {name: Text([files]) for name, files in sets.items()}
+    by_length = Filter(subwords=True, max_length=options.max_length, ratio=options.max_ratio)
+    dataset = Dataset(
+        "own",
+        ABOUT,
+        options.vocab_size,
+        KINDS[options.subwords],
+        facts=Facts(text, filters=[by_length], **rest),
+        moses=Moses(normalise=True, lowercase=options.lowercase) if options.moses else None,
+        joined=options.dictionaries == "one",
+    )
+    dataset.prepare(dataset.corpus(*pair), options)
+
+
+def _files(prefix: str, pair: Sequence[str]) -> tuple[str, str]:
+    """Both sides of a text, as they are there."""
+    found = []
+    for language in pair:
+        names = [f"{prefix}.{language}", f"{prefix}.{language}.gz"]
+        there = [name for name in names if Path(name).is_file()]
+        if not there:
+            raise Failed(f"there is no {names[0]}, nor {names[1]}")
+        found.append(there[0])
+    return found[0], found[1]
