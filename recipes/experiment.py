@@ -14,7 +14,7 @@ from pathlib import Path
 from shapeshifter_fairseq.corpus import Corpus
 
 from . import devices
-from .console import Failed, Parser, folder, need_modules, number, positive, say
+from .console import Parser, folder, need_modules, number, positive, say
 from .devices import Devices
 from .engine import ROOT, Engine, Step, python, write
 from .evaluation import RESULT, Evaluation
@@ -90,7 +90,7 @@ class Experiment:
             more: a person's options of fairseq-train.
 
         Raises:
-            Failed: if the dictionaries are needed and not there.
+            ShapeshifterError: if the dictionaries are needed and not there.
         """
         ours, name = shlex.split(self.shapeshifter), args.model
         if name == "shapeshifter":
@@ -102,15 +102,11 @@ class Experiment:
         import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
         from shapeshifter_fairseq.fairseq_side.sizing import Architecture
 
-        sides = [data / f"dict.{side}.txt" for side in (self.source, args.target)]
-        if not all(side.is_file() for side in sides):
-            raise Failed(f"--model {name}: its size depends on {sides[0]}; prepare the data first")
-        joined = len({side.read_bytes() for side in sides}) == 1
-        sizes = [side.read_bytes().count(b"\n") + 4 for side in sides]  # <s>, <pad>, </s>, <unk>
+        sizes = Corpus(self.source, args.target, "sentencepiece").dictionaries(data)
         model = argparse.ArgumentParser(allow_abbrev=False)
         model.add_argument("--tokens-per-update")  # ours, and no matter of size
         options = [*shlex.split(self._fixed(args)), *ours, *model.parse_known_args(more)[1]]
-        arch = Architecture(self.arch, *sizes, joined, options)
+        arch = Architecture(self.arch, *sizes, options)
         parts = arch.parts()
         # Last, because these follow from all the others.
         if name == "narrow":

@@ -129,6 +129,24 @@ class Corpus:
         """Name of the subword model in the folder."""
         return SUBWORDS[self.subwords][1]
 
+    def dictionaries(self, folder: Path) -> tuple[int, int, bool]:
+        """Types of the source and the target dictionary, and whether they are one.
+
+        Raises:
+            ShapeshifterError: if one is missing.
+        """
+        texts = []
+        for side in (self.source, self.target):
+            try:
+                texts.append((folder / f"dict.{side}.txt").read_bytes())
+            except FileNotFoundError as error:
+                raise ShapeshifterError(
+                    f"there is no {error.filename}: it is what fairseq-preprocess makes; a script "
+                    "of data-prep/ calls it"
+                ) from None
+        source, target = (text.count(b"\n") + 4 for text in texts)  # <s>, <pad>, </s> and <unk>
+        return source, target, texts[0] == texts[1]
+
     def fairseq_options(self, folder: Path) -> list[str]:
         """Options of fairseq-generate to translate this corpus and print plain text in lines D-N.
 

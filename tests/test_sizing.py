@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
-from shapeshifter_fairseq import ShapeshifterError
+from shapeshifter_fairseq import ShapeshifterError, cli
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.fairseq_side.sizing import Architecture
 from shapeshifter_fairseq.plan import Family
@@ -74,3 +77,57 @@ def test_what_is_too_small_is_one_line():
         ShapeshifterError, match="phm cannot hold these matrices in [0-9,]+ numbers"
     ):
         TINY.as_family("phm", *TINY.parts())
+
+
+@settings(max_examples=10, deadline=None)
+@given(most=st.integers(120_000, 700_000))
+def test_ranks_within_a_size_come_near_it_from_below(most):
+    options = TINY.within(most, "kronecker")
+    total = sum(TINY.parts(*options))
+    assert 0.97 * most < total <= most
+    layers, tables = TINY.parts(*options)
+    dense_layers, dense_tables = TINY.parts("--factor-plan", "*=dense")
+    assert layers / dense_layers < tables / dense_tables
+
+
+@pytest.mark.parametrize("fixed", ["layer_rank", "embed_rank"])
+def test_one_rank_may_be_fixed(fixed):
+    options = TINY.within(300_000, "low_rank", **{fixed: 9})
+    assert options[options.index(f"--{fixed.replace('_', '-')}") + 1] == "9"
+    assert 0.9 * 300_000 < sum(TINY.parts(*options)) <= 300_000
+    with pytest.raises(ShapeshifterError, match="not both"):
+        TINY.within(300_000, "low_rank", layer_rank=9, embed_rank=9)
+
+
+SIZED = ["params", "--arch", "shapeshifter_transformer_tiny", "--vocab", "900"]
+
+
+@pytest.mark.parametrize(
+    "wanted, share", [(["--percent", "20"], 0.2), (["--parameters", "0.3M"], None)]
+)
+def test_the_command_prints_options_that_have_the_size(wanted, share, capsys):
+    given_too = ["--factorization", "monarch/blocks=2", "--encoder-layers", "3"]
+    assert cli.main([*SIZED, *wanted, *given_too, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    options = shlex.split(found["options"])
+    assert options[:2] == ["--encoder-layers", "3"] and "monarch/blocks=2" in options
+    arch = Architecture("shapeshifter_transformer_tiny", 900, 900, joined=True)
+    most = share * found["dense_total"] if share else 300_000
+    assert 0.85 * most < found["total"] == sum(arch.parts(*options)) <= most
+    assert cli.main([*SIZED, *wanted]) == 0
+    assert capsys.readouterr().out.startswith("--factorization kronecker --layer-rank ")
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (["--nonsense", "3"], "unrecognized arguments: --nonsense 3; fairseq-train --arch"),
+        (["--parameters", "many"], "--parameters many: give a number such as 3M"),
+        (["--percent", "0.1"], "is the least"),
+        (["--data", "nowhere"], "give --data, or sizes, not both"),
+    ],
+)
+def test_mistakes_in_the_command_are_one_line(wrong, words, capsys):
+    assert cli.main([*SIZED, *wrong]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and words in lines[0]

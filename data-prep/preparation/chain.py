@@ -151,16 +151,14 @@ class Chain:
 
 def count(folder: Path, corpus: Corpus) -> Corpus:
     """The corpus with its numbers of sentences and types; raises ValueError if it is not whole."""
-    pair, sentences, types = (corpus.source, corpus.target), {}, {}
+    pair, sentences = (corpus.source, corpus.target), {}
     for split in ("train", "valid", "test"):
         start = f"{split}.{corpus.source}-{corpus.target}"
         sizes = {side: _sentences(folder / f"{start}.{side}.idx") for side in pair}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"{folder}: {split} sets of different sizes, {sizes}")
         sentences[split] = sizes[corpus.source]
-    for side in pair:
-        # fairseq adds <s>, <pad>, </s> and <unk> to those in the file.
-        types[side] = (folder / f"dict.{side}.txt").read_bytes().count(b"\n") + 4
+    types = dict(zip(pair, corpus.dictionaries(folder)))
     return replace(corpus, sentences=sentences, types=types)
 
 

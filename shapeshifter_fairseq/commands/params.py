@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from pathlib import Path
 
 from ..errors import ShapeshifterError
 from . import Commands, add_command
@@ -13,8 +15,14 @@ examples:
   shapeshifter params --arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632
   shapeshifter params --arch shapeshifter_transformer_wmt14 --vocab 44512 --json
   shapeshifter params --arch shapeshifter_transformer_tiny --vocab 4000 --layer-rank 8
+  shapeshifter params --arch shapeshifter_transformer_iwslt --data data-bin/my-corpus --percent 20
+  shapeshifter params --arch shapeshifter_transformer_iwslt --data data-bin/my-corpus \\
+    --parameters 3M --factorization monarch/blocks=4
 
 Every model option of fairseq-train may follow. Sizes count the special symbols of the dictionary.
+With --percent or --parameters the options for that size are printed, the nearest that is not above.
+Tables keep a larger share of their numbers than layers, by a quarter, unless --layer-rank or
+--embed-rank is given.
 """
 
 
@@ -34,23 +42,77 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocab", type=int, metavar="N", help="types of a joined dictionary")
     parser.add_argument("--source-vocab", type=int, metavar="N", help="types of the source side")
     parser.add_argument("--target-vocab", type=int, metavar="N", help="types of the target side")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="count its dictionaries' types")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--percent", type=float, metavar="P", help="find ranks for P%% of dense")
+    size.add_argument("--parameters", metavar="N", help="find ranks for N in all, such as 3M")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def run(args: argparse.Namespace) -> None:
+    source, target, joined = _dictionaries(args)
+    from .. import models  # noqa: F401  (registers the architectures)
+    from ..fairseq_side.counting import count
+
+    options = args.fairseq_options
+    if args.percent is not None or args.parameters:
+        options = _options_for_size(args, source, target, joined)
+    counts = count(args.arch, source, target, joined, options)
+    if options is not args.fairseq_options:
+        counts["options"] = shlex.join(options)
+    if args.json:
+        print(json.dumps(counts))
+        return
+    if found := counts.pop("options", None):
+        print(f"{found}\n")
+    for name, value in counts.items():
+        print(f"{name.replace('_', '/' if 'coder' in name else ' '):<16}{value:>12,}")
+
+
+def _dictionaries(args: argparse.Namespace) -> tuple[int, int, bool]:
+    """Types of both sides, and whether they are one dictionary."""
+    if args.data:
+        from ..corpus import Corpus
+
+        if args.vocab or args.source_vocab or args.target_vocab:
+            raise ShapeshifterError("give --data, or sizes, not both")
+        return Corpus.read(args.data).dictionaries(args.data)
     if args.vocab is not None and (args.source_vocab or args.target_vocab):
         raise ShapeshifterError("give --vocab, or --source-vocab and --target-vocab, not both")
     source, target = args.source_vocab or args.vocab, args.target_vocab or args.vocab
     if source is None or target is None:
         raise ShapeshifterError(
-            "give --vocab N for a joined dictionary, or --source-vocab N and --target-vocab N"
+            "give --data DATA, --vocab N for a joined dictionary, or --source-vocab N and "
+            "--target-vocab N"
         )
-    from .. import models  # noqa: F401  (registers the architectures)
-    from ..fairseq_side.counting import count
+    return source, target, args.vocab is not None
 
-    counts = count(args.arch, source, target, args.vocab is not None, args.fairseq_options)
-    if args.json:
-        print(json.dumps(counts))
+
+def _options_for_size(
+    args: argparse.Namespace, source: int, target: int, joined: bool
+) -> list[str]:
+    """All options of the model, with ranks for --percent or --parameters."""
+    from ..fairseq_side.counting import parse
+    from ..fairseq_side.sizing import Architecture
+
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--layer-rank", type=int)
+    own.add_argument("--embed-rank", type=int)
+    own.add_argument("--factorization")
+    fixed, others = own.parse_known_args(args.fairseq_options)
+    family = fixed.factorization or parse(args.arch, others).factorization
+    arch = Architecture(args.arch, source, target, joined, others)
+    if args.parameters:
+        most = _number(args.parameters)
     else:
-        for name, value in counts.items():
-            print(f"{name.replace('_', '/' if 'coder' in name else ' '):<16}{value:>12,}")
+        most = int(sum(arch.parts("--factor-plan", "*=dense")) * args.percent / 100)
+    return [*others, *arch.within(most, family, fixed.layer_rank, fixed.embed_rank)]
+
+
+def _number(text: str) -> int:
+    """3M, 300K or 3000000."""
+    scale = {"K": 10**3, "M": 10**6}.get(text[-1:].upper(), 1)
+    try:
+        return int(float(text[:-1] if scale > 1 else text) * scale)
+    except ValueError:
+        raise ShapeshifterError(f"--parameters {text}: give a number such as 3M or 300K") from None

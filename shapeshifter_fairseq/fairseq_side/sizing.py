@@ -12,9 +12,13 @@ from torch import nn
 from ..errors import ShapeshifterError
 from ..factorizing import matrices
 from ..plan import Family
-from ..sizing import largest_rank
+from ..sizing import Shapes, largest_rank, numbers
 from .counting import build_model, count, task_with
 from .factorized_model import TABLES
+
+# As in the paper's model for IWSLT'14 (64 / 256), which keeps 23% of its layers and 29% of its
+# tables. On tiny models a table of low rank cost more than layers of low rank (docs/tries.md).
+TABLES_SHARE = 1.25
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ class Architecture:
             options = [*self.options, "--factor-plan", "*=dense", *more]
             return build_model(self.arch, options, task)
 
+    def _matrices(self) -> tuple[Shapes, Shapes, int, int]:
+        """The shapes of the layers' matrices and of the tables; what else both parts have."""
+        found: dict[bool, Counter[tuple[int, int]]] = {False: Counter(), True: Counter()}
+        for matrix in matrices(self.dense()):
+            is_table = any(name.endswith(TABLES) for name in matrix.modules)
+            found[is_table][tuple(matrix.weight.shape)] += 1
+        layers, tables = self.parts("--factor-plan", "*=dense")
+        return (*found.values(), layers - _size(found[False]), tables - _size(found[True]))
+
     def as_family(self, family: str, layers: int, tables: int) -> list[str]:
         """fairseq-train's options for another family whose parts are as large, and no larger.
 
@@ -50,19 +63,40 @@ class Architecture:
         Raises:
             ShapeshifterError: if the family has no rank that is so small.
         """
-        dense = self.dense()
-        found: dict[bool, Counter[tuple[int, int]]] = {True: Counter(), False: Counter()}
-        for matrix in matrices(dense):
-            is_table = any(name.endswith(TABLES) for name in matrix.modules)
-            found[is_table][tuple(matrix.weight.shape)] += 1
-        whole = self.parts("--factor-plan", "*=dense")
-        ranks = []
-        for is_table, have, want in zip((False, True), whole, (layers, tables)):
-            shapes = found[is_table]
-            rest = have - sum(n * m * times for (n, m), times in shapes.items())
-            ranks.append(largest_rank(shapes, Family.parse(family, family), want - rest))
-        options = ["--factorization", family, "--layer-rank", str(ranks[0])]
-        return [*options, "--embed-rank", str(ranks[1])]
+        in_layers, in_tables, beside_layers, beside_tables = self._matrices()
+        kind = Family.parse(family, "--factorization")
+        layer_rank = largest_rank(in_layers, kind, layers - beside_layers)
+        embed_rank = largest_rank(in_tables, kind, tables - beside_tables)
+        return _options(family, layer_rank, embed_rank)
+
+    def within(
+        self, most: int, family: str, layer_rank: int | None = None, embed_rank: int | None = None
+    ) -> list[str]:
+        """fairseq-train's options for a model of at most so many parameters, and hardly fewer.
+
+        Tables keep a share of their numbers that is `TABLES_SHARE` times as large as that of the
+        layers; what the layers' rank leaves over goes to the tables.
+
+        Args:
+            most: parameters of the whole model.
+            family: of layers and tables, with its options.
+            layer_rank, embed_rank: one of them, if it is to be fixed.
+
+        Raises:
+            ShapeshifterError: if the family has no ranks that are so small.
+        """
+        in_layers, in_tables, *beside = self._matrices()
+        kind, most = Family.parse(family, "--factorization"), most - sum(beside)
+        if layer_rank and embed_rank:
+            raise ShapeshifterError("fix --layer-rank or --embed-rank, not both")
+        if embed_rank:
+            layer_rank = largest_rank(in_layers, kind, most - numbers(in_tables, kind, embed_rank))
+            return _options(family, layer_rank, embed_rank)
+        if not layer_rank:
+            layers, tables = _size(in_layers), TABLES_SHARE * _size(in_tables)
+            layer_rank = largest_rank(in_layers, kind, int(most * layers / (layers + tables)))
+        embed_rank = largest_rank(in_tables, kind, most - numbers(in_layers, kind, layer_rank))
+        return _options(family, layer_rank, embed_rank)
 
     def narrow(self, most: int) -> list[str]:
         """fairseq-train's options for the widest dense Transformer of at most so many parameters.
@@ -92,3 +126,12 @@ class Architecture:
             options += [f"--{side}-embed-dim", str(narrow)]
             options += [f"--{side}-ffn-embed-dim", str(inner * narrow // width)]
         return options
+
+
+def _size(shapes: Shapes) -> int:
+    return sum(n * m * times for (n, m), times in shapes.items())
+
+
+def _options(family: str, layer_rank: int, embed_rank: int) -> list[str]:
+    ranks = ["--layer-rank", str(layer_rank), "--embed-rank", str(embed_rank)]
+    return ["--factorization", family, *ranks]
