@@ -49,7 +49,7 @@ setup(
             "ve-fairseq==0.12.3; python_version >= '3.11'",
         ],
         # recipes/deploy.sh, and `shapeshifter translate`, which needs what the corpus was cut with.
-        "deploy": ["ctranslate2>=4.8,<5", *TEXT],
+        "deploy": ["ctranslate2>=4.8,<5", "safetensors>=0.8,<0.9", *TEXT],
         "hf": HUGGING_FACE,
         "recipes": [
             "joblib>=1.6,<2",

@@ -7,7 +7,17 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .commands import average, compare, fold, params, project, translate, user_dir
+from .commands import (
+    average,
+    compare,
+    fold,
+    pack,
+    params,
+    project,
+    translate,
+    unpack,
+    user_dir,
+)
 from .errors import ShapeshifterError, traceback_is_wanted
 
 COMMANDS = {
@@ -16,6 +26,8 @@ COMMANDS = {
     "project": project,
     "average": average,
     "fold": fold,
+    "pack": pack,
+    "unpack": unpack,
     "translate": translate,
     "compare": compare,
 }

@@ -22,6 +22,7 @@ ROOMS = [
         "plan",
         "sizing",
         "factorizing",
+        "packing",
     ),
     *("projection", "stages", "testing", "fairseq_side", "models", "hf", "theory", "runs"),
     *("commands", "cli"),

@@ -124,6 +124,17 @@ def fold_checkpoints(checkpoints: Sequence[Path], out: Path, *, force: bool = Fa
     write_checkpoint(_folded(checkpoints[-1], state), out)
 
 
+def load_model(path: Path) -> tuple[nn.Module, Namespace]:
+    """The Transformer in a checkpoint, factorized or dense, in single precision; its options.
+
+    Raises:
+        ShapeshifterError: if it is another model's, or as `read_checkpoint` does.
+    """
+    state = read_checkpoint(path)
+    settings = _settings(path, state)
+    return _model(path, state, settings, _dictionaries(path, state, settings)), settings
+
+
 def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
     settings = _settings(path, state)
     if ARCH_MODEL_REGISTRY[settings.arch] is TransformerModel:

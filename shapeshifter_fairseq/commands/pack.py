@@ -1,0 +1,65 @@
+"""`shapeshifter pack`: a trained model in one small file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import Commands, add_command
+
+EXTRAS = "fairseq,recipes,deploy"
+EPILOG = """\
+examples:
+  shapeshifter pack runs/my-model/averaged.pt my-model.pack --data data-bin/my-corpus --check
+  shapeshifter unpack my-model.pack my-model          # on the other machine, without fairseq
+  shapeshifter translate my-model <input.txt >output.txt
+
+The file holds the factors, not what they multiply out to, with dictionaries, subwords and the
+corpus's settings. A model packed twice has the same bytes.
+"""
+
+
+def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
+    return add_command(
+        commands,
+        name,
+        run,
+        help="write a trained model and its text settings into one small file",
+        description="Write a trained model, with all that translating plain text needs, into one "
+        "small file.",
+        epilog=EPILOG,
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("out", type=Path, metavar="OUT", help="file to write")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DATA", help="corpus that it was trained on"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "bf16", "int8"),
+        default="fp16",
+        help="of the weights (default fp16); int8 has a scale for each term",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="translate the validation set with the model as it is and as it was packed, and "
+        "print BLEU",
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT")
+
+
+def run(args: argparse.Namespace) -> None:
+    from .. import models  # noqa: F401  (registers the architectures)
+    from ..fairseq_side.packing import pack
+
+    pack(args.checkpoint, args.data, args.out, args.precision, force=args.force)
+    print(f"{args.out}: {args.out.stat().st_size:,} bytes, {args.precision}")
+    if args.check:
+        from ..fairseq_side.packing import check
+
+        before, after, signature = check(args.checkpoint, args.data, args.out)
+        print(f"BLEU on the validation set: {before:.2f} before, {after:.2f} packed ({signature})")

@@ -1,0 +1,110 @@
+"""From a checkpoint of fairseq's to the one small file of `packing`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+
+from ..corpus import Corpus
+from ..errors import ShapeshifterError
+from ..factorizations import FAMILIES, Factorization
+from ..packing import Factors, Packed, Precision, unpack, write_packed
+from ..translating import Translator
+from .checkpoints import refuse_to_replace
+from .conversion import load_model
+
+
+def pack(
+    checkpoint: Path, data: Path, out: Path, precision: Precision, *, force: bool = False
+) -> None:
+    """Pack a trained model, factorized or dense.
+
+    Args:
+        checkpoint: of fairseq's Transformer or this project's.
+        data: the prepared corpus that it was trained on.
+        out: the file.
+        precision: of the weights.
+        force: replace `out`, once the new file is whole.
+
+    Raises:
+        ShapeshifterError: if the model cannot be packed, or a file is missing.
+    """
+    refuse_to_replace(out, force)
+    corpus = Corpus.read(data)
+    corpus.dictionaries(data)
+    model, settings = load_model(checkpoint)
+    encoder, decoder = model.encoder, model.decoder
+    if settings.encoder_normalize_before != settings.decoder_normalize_before:
+        raise ShapeshifterError("--encoder- and --decoder-normalize-before have to be the same")
+    factors, weights, names = [], {}, {}
+    first: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        made = getattr(module, "factors", None)
+        if not isinstance(made, Factorization):
+            continue
+        if id(made) in first:
+            names[f"{name}.weight"] = f"{first[id(made)]}.weight"
+            continue
+        first[id(made)] = name
+        family = next(key for key, kind in FAMILIES.items() if type(made) is kind)
+        facts = made.n, made.m, made.rank, made.zero_row, made.chosen
+        factors.append(Factors(name, family, *facts))
+        weights |= {f"{name}.factors.{key}": value for key, value in made.state_dict().items()}
+    seen: dict[int, str] = {}
+    for name, weight in model.state_dict().items():
+        if ".factors." in name or name.endswith(("version", "_float_tensor")):
+            continue
+        if (at := weight.data_ptr()) in seen:
+            names[name] = seen[at]
+        else:
+            seen[at] = name
+            weights[name] = weight
+    packed = Packed(
+        layers=(len(encoder.layers), len(decoder.layers)),
+        heads=settings.encoder_attention_heads,
+        pre_norm=settings.encoder_normalize_before,
+        activation=settings.activation_fn,
+        layernorm_embedding=encoder.layernorm_embedding is not None,
+        embed_scale=encoder.embed_scale,
+        positions=tuple(_positions(side) for side in (encoder, decoder)),
+        padding=encoder.padding_idx,
+        factors=tuple(factors),
+        names=names,
+    )
+    write_packed(out, packed, _without_empty(weights), corpus, data, precision)
+
+
+def _positions(side) -> int:
+    """Rows of a side's table of positions."""
+    return side.max_positions() + side.padding_idx + 1
+
+
+def _without_empty(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The buffers that hold nothing stay away."""
+    return {name: weight for name, weight in weights.items() if weight.numel()}
+
+
+def check(checkpoint: Path, data: Path, packed: Path) -> tuple[float, float, str]:
+    """BLEU on the validation set of a model as it is and as it was packed, and its signature.
+
+    Both are translated by CTranslate2 in float32 with beam 5.
+    """
+    from sacrebleu.metrics import BLEU
+
+    corpus = Corpus.read(data)
+    source, target = (
+        (data / "raw" / f"valid.{side}").read_text(encoding="utf-8").split("\n")[:-1]
+        for side in (corpus.source, corpus.target)
+    )
+    bleu, scores = BLEU(lowercase=corpus.lowercased), []
+    with TemporaryDirectory() as work:
+        exact = Path(work) / "exact.pack"
+        pack(checkpoint, data, exact, "fp32")
+        for number, file in enumerate((exact, packed)):
+            folder = Path(work) / str(number)
+            unpack(file, folder, "float32")
+            translations = list(Translator(folder).translate(source))
+            scores.append(bleu.corpus_score(translations, [target]).score)
+    return scores[0], scores[1], str(bleu.get_signature())

@@ -1,0 +1,252 @@
+"""A trained model in one small file, and from there to CTranslate2; fairseq is not needed.
+
+The file is a zip archive: the factors and what else is learned as safetensors, the plan, the
+dictionaries, the subword model and corpus.json. The factors make it small: multiplied out, a model
+is as large as the dense one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from .corpus import Corpus
+from .errors import ShapeshifterError
+from .factorizations import family_named
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+FORMAT = 1
+WEIGHTS, MODEL = "weights.safetensors", "model.json"
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the same model makes the same bytes
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One matrix that is stored as factors; `module` is its first name, of those that share it."""
+
+    module: str
+    family: str
+    n: int
+    m: int
+    rank: int
+    zero_row: int | None
+    options: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What is known of a Transformer of fairseq's beside its weights."""
+
+    layers: tuple[int, int]  # encoder, decoder
+    heads: int
+    pre_norm: bool
+    activation: str
+    layernorm_embedding: bool
+    embed_scale: float
+    positions: tuple[int, int]  # rows of a table of positions, source and target
+    padding: int  # index of the padding token
+    factors: tuple[Factors, ...]
+    names: dict[str, str]  # of each weight that is shared: another name, to the first
+
+
+def write_packed(
+    out: Path,
+    packed: Packed,
+    weights: dict[str, Tensor],
+    corpus: Corpus,
+    data: Path,
+    precision: Precision,
+) -> None:
+    """Write the file, whole or not at all; of the same model it has the same bytes.
+
+    Args:
+        weights: by fairseq's names; of a factorized matrix its factors.
+        data: the corpus's folder, with dictionaries and subword model.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        tensors |= _stored(name, weight.detach().float().cpu(), precision)
+    facts = {"format": FORMAT, "precision": precision, **asdict(packed)}
+    entries = {
+        MODEL: json.dumps(facts, sort_keys=True, indent=1).encode(),
+        "corpus.json": json.dumps(asdict(corpus), sort_keys=True, indent=2).encode(),
+        WEIGHTS: save({name: tensors[name].contiguous() for name in sorted(tensors)}),
+    }
+    for name in (*(f"dict.{side}.txt" for side in _sides(corpus)), corpus.subword_file):
+        entries[name] = (data / name).read_bytes()
+    part = out.with_name(f"{out.name}.part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(entries.items()):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    part.replace(out)
+
+
+def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
+    """Make of a packed file what `shapeshifter translate` runs.
+
+    Args:
+        folder: is made, with all of it or not at all.
+        quantization: of CTranslate2: int8, float32 and others.
+
+    Raises:
+        ShapeshifterError: if the file is cut or another one, or the folder holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ShapeshifterError(f"{folder} exists; choose another folder")
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            facts = json.loads(archive.read(MODEL))
+            corpus = Corpus(**json.loads(archive.read("corpus.json")))
+            if facts.pop("format") != FORMAT:
+                raise ShapeshifterError(f"{file} was packed by another release: pack it again")
+            precision = facts.pop("precision")
+            facts["factors"] = tuple(Factors(**each) for each in facts["factors"])
+            packed = Packed(**facts)
+            weights = dict(_read(load(archive.read(WEIGHTS)), precision))
+            vocabularies = [_tokens(archive.read(f"dict.{side}.txt")) for side in _sides(corpus)]
+            subwords = archive.read(corpus.subword_file)
+    except FileNotFoundError as error:
+        raise ShapeshifterError(f"there is no {file}") from error
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile, SafetensorError, OSError) as error:
+        raise ShapeshifterError(
+            f"{file} is cut, or not a file that `shapeshifter pack` wrote: {error}"
+        ) from error
+    _convert(packed, _dense(packed, weights), vocabularies, part, quantization)
+    corpus.write(part)
+    (part / corpus.subword_file).write_bytes(subwords)
+    if folder.exists():
+        folder.rmdir()
+    part.rename(folder)
+
+
+def _sides(corpus: Corpus) -> tuple[str, str]:
+    return corpus.source, corpus.target
+
+
+def _stored(name: str, weight: Tensor, precision: Precision) -> dict[str, Tensor]:
+    """A weight as it stands in the file; in int8 with a scale for each entry of its first axis."""
+    if precision != "int8" or weight.dim() < 2:
+        return {name: weight.to(_DTYPES.get(precision, torch.float16))}
+    terms = weight.flatten(1)
+    scale = terms.abs().amax(1).clamp_min(1e-12) / 127
+    return {name: (terms / scale[:, None]).round().to(torch.int8).view_as(weight)} | {
+        f"{name}:scale": scale
+    }
+
+
+def _read(tensors: dict[str, Tensor], precision: Precision) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in tensors.items():
+        if name.endswith(":scale"):
+            continue
+        weight = tensor.float()
+        if scale := tensors.get(f"{name}:scale") if precision == "int8" else None:
+            weight = (weight.flatten(1) * scale[:, None]).view_as(tensor)
+        yield name, weight
+
+
+def _tokens(dictionary: bytes) -> list[str]:
+    """A dictionary's tokens as CTranslate2 names them, with fairseq's four special ones."""
+    lines = dictionary.decode("utf-8").splitlines()
+    return ["<s>", "<blank>", "</s>", "<unk>", *(line.rsplit(" ", 1)[0] for line in lines)]
+
+
+def _dense(packed: Packed, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the ordinary Transformer, by fairseq's names."""
+    dense = {name: weight for name, weight in weights.items() if ".factors." not in name}
+    for each in packed.factors:
+        made = family_named(each.family)(each.n, each.m, each.rank, each.zero_row, **each.options)
+        start = f"{each.module}.factors."
+        own = {name: weights[start + name] for name in made.state_dict() if start + name in weights}
+        made.load_state_dict(own, strict=False)
+        with torch.no_grad():
+            dense[f"{each.module}.weight"] = made.weight().clone()
+    return dense | {name: dense[first] for name, first in packed.names.items()}
+
+
+def _convert(
+    packed: Packed,
+    weights: dict[str, Tensor],
+    vocabularies: list[list[str]],
+    folder: Path,
+    quantization: str,
+) -> None:
+    """Write a CTranslate2 model."""
+    from ctranslate2.converters import fairseq
+    from ctranslate2.specs import TransformerSpec
+
+    spec = TransformerSpec.from_config(
+        packed.layers,
+        packed.heads,
+        pre_norm=packed.pre_norm,
+        activation=fairseq._SUPPORTED_ACTIVATIONS[packed.activation],
+        layernorm_embedding=packed.layernorm_embedding,
+    )
+    for side, fill in (
+        ("encoder", fairseq.set_transformer_encoder),
+        ("decoder", fairseq.set_transformer_decoder),
+    ):
+        fill(getattr(spec, side), _tree(packed, weights, side))
+    for register, tokens in zip(
+        (spec.register_source_vocabulary, spec.register_target_vocabulary), vocabularies
+    ):
+        register(tokens)
+    spec.config.decoder_start_token = spec.config.eos_token
+    spec.config.add_source_eos = True
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    folder.mkdir(parents=True)
+    spec.save(str(folder))
+
+
+def _tree(packed: Packed, weights: dict[str, Tensor], side: str) -> SimpleNamespace:
+    """One side's weights as CTranslate2's converter looks for them in fairseq's modules."""
+    root: dict[str, Any] = {}
+    for name, weight in weights.items():
+        at, *rest = name.split(".")
+        if at == side:
+            node = root
+            for step in rest[:-1]:
+                node = node.setdefault(step, {"bias": None})
+            node[rest[-1]] = weight
+    layers = root.pop("layers")
+    for name in ("layer_norm", "layernorm_embedding", "project_in_dim", "project_out_dim"):
+        root.setdefault(name, None)
+    root["embed_scale"] = packed.embed_scale
+    table = root.get("embed_positions", {}).get("weight")
+    if table is None:
+        rows = packed.positions[side == "decoder"]
+        table = _sinusoids(rows, root["embed_tokens"]["weight"].shape[1])
+    root["embed_positions"] = {"weights": table, "padding_idx": packed.padding}
+    places = [place for place in layers if place != "bias"]
+    made = _namespace(root)
+    made.layers = [_namespace(layers[place]) for place in sorted(places, key=int)]
+    return made
+
+
+def _namespace(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    return SimpleNamespace(**{name: _namespace(value) for name, value in node.items()})
+
+
+def _sinusoids(rows: int, width: int) -> Tensor:  # shape: (rows, width)
+    """Positions of Vaswani et al. (2017, section 3.5), sines before cosines as in fairseq."""
+    half = width // 2
+    step = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10_000) / (half - 1)))
+    angles = torch.arange(rows, dtype=torch.float)[:, None] * step
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
