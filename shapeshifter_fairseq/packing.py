@@ -114,10 +114,10 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
             corpus = Corpus(**json.loads(archive.read("corpus.json")))
             if facts.pop("format") != FORMAT:
                 raise ShapeshifterError(f"{file} was packed by another release: pack it again")
-            precision = facts.pop("precision")
+            del facts["precision"]
             facts["factors"] = tuple(Factors(**each) for each in facts["factors"])
             packed = Packed(**facts)
-            weights = dict(_read(load(archive.read(WEIGHTS)), precision))
+            weights = dict(_read(load(archive.read(WEIGHTS))))
             vocabularies = [_tokens(archive.read(f"dict.{side}.txt")) for side in _sides(corpus)]
             subwords = archive.read(corpus.subword_file)
     except FileNotFoundError as error:
@@ -149,12 +149,13 @@ def _stored(name: str, weight: Tensor, precision: Precision) -> dict[str, Tensor
     }
 
 
-def _read(tensors: dict[str, Tensor], precision: Precision) -> Iterator[tuple[str, Tensor]]:
+def _read(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in tensors.items():
         if name.endswith(":scale"):
             continue
         weight = tensor.float()
-        if scale := tensors.get(f"{name}:scale") if precision == "int8" else None:
+        scale = tensors.get(f"{name}:scale")
+        if scale is not None:
             weight = (weight.flatten(1) * scale[:, None]).view_as(tensor)
         yield name, weight
 

@@ -1,0 +1,112 @@
+"""`shapeshifter pack`, `unpack` and `translate`: a model's way to a machine without fairseq."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import ctranslate2
+import pytest
+
+from shapeshifter_fairseq import ShapeshifterError, cli
+from shapeshifter_fairseq.packing import unpack
+
+from .test_old_checkpoints import FOLDER
+from .test_project_and_fold import generate
+
+
+@pytest.fixture(scope="module")
+def data(corpus, two_dictionaries, tmp_path_factory) -> dict[str, Path]:
+    """The corpora of old checkpoints, with what text needs; here it is not looked at."""
+    found = {}
+    for name, folder in (("kronecker", corpus), ("families", two_dictionaries)):
+        found[name] = tmp_path_factory.mktemp("data") / name
+        shutil.copytree(folder, found[name])
+        shutil.copy(folder.parent / "test.xx", found[name])
+        facts = {"source": "xx", "target": "yy", "subwords": "subword_nmt"}
+        (found[name] / "corpus.json").write_text(json.dumps(facts))
+        (found[name] / "bpecodes").write_text("#version: 0.2\n")
+    return found
+
+
+def packed(name: str, data: dict[str, Path], out: Path, *more: str) -> Path:
+    call = ["pack", str(FOLDER / f"{name}.pt"), str(out), "--data", str(data[name]), *more]
+    assert cli.main(call) == 0
+    return out
+
+
+@pytest.mark.parametrize("name", ["kronecker", "families"])
+def test_it_translates_as_fairseq_does(name, data, tmp_path):
+    file = packed(name, data, tmp_path / "a model.pack", "--precision", "fp32")
+    folder = tmp_path / "a folder"
+    assert cli.main(["unpack", str(file), str(folder), "--quantization", "float32"]) == 0
+    model = ctranslate2.Translator(str(folder), intra_threads=1)
+    sources = [line.split() for line in (data[name] / "test.xx").read_text().splitlines()]
+    results = model.translate_batch(sources, beam_size=2, max_decoding_length=200)
+    found = [" ".join(result.hypotheses[0]) for result in results]
+    expected = [text for _, text in generate(data[name], FOLDER / f"{name}.pt", "--beam", "2")]
+    assert found == expected
+    assert (folder / "corpus.json").is_file() and (folder / "bpecodes").is_file()
+
+
+def test_the_same_model_makes_the_same_small_file(data, tmp_path):
+    sizes = {}
+    for precision in ("fp32", "fp16", "bf16", "int8"):
+        more = ["--precision", precision]
+        one, two = (packed("kronecker", data, tmp_path / f"{n}.{precision}", *more) for n in (1, 2))
+        assert one.read_bytes() == two.read_bytes()
+        sizes[precision] = one.stat().st_size
+        unpack(one, tmp_path / precision)
+    assert sizes["int8"] < sizes["fp16"] < sizes["fp32"]
+
+
+def test_no_file_is_replaced_and_no_folder(data, tmp_path, capsys):
+    file = packed("kronecker", data, tmp_path / "x.pack")
+    call = ["pack", str(FOLDER / "kronecker.pt"), str(file), "--data", str(data["kronecker"])]
+    assert cli.main(call) == 2 and "replace it with --force" in capsys.readouterr().err
+    assert cli.main([*call, "--force"]) == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(ShapeshifterError, match="mine exists; choose another folder"):
+        unpack(file, tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    unpack(file, tmp_path / "empty")
+    assert (tmp_path / "empty" / "model.bin").is_file()
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "text", "missing", "weights"])
+def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp_path):
+    file = packed("kronecker", data, tmp_path / "x.pack")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-5000])
+    elif damage == "foreign":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("../../evil", "x")
+    elif damage == "text":
+        file.write_text("no archive")
+    elif damage == "missing":
+        file.unlink()
+    else:
+        with zipfile.ZipFile(file) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        entries["weights.safetensors"] = entries["weights.safetensors"][:-100]
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content)
+    with pytest.raises(ShapeshifterError) as error:
+        unpack(file, tmp_path / "folder")
+    assert len(str(error.value).splitlines()) == 1 and "x.pack" in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} <= {"x.pack"}
+
+
+def test_unpacking_needs_no_fairseq(data, tmp_path):
+    file = packed("kronecker", data, tmp_path / "x.pack")
+    without = "import sys; sys.modules['fairseq'] = None; "
+    without += "from shapeshifter_fairseq.cli import main; sys.exit(main(sys.argv[1:]))"
+    call = [sys.executable, "-c", without, "unpack", str(file), str(tmp_path / "folder")]
+    subprocess.run(call, check=True, capture_output=True, timeout=300)
+    assert (tmp_path / "folder" / "model.bin").is_file()
