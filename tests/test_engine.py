@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -13,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from recipes.console import Failed
-from recipes.engine import Engine, Progress, Step, fingerprint, refuse_foreign, side_by_side
+from recipes.engine import (
+    Engine,
+    Progress,
+    Step,
+    fingerprint,
+    python,
+    refuse_foreign,
+    side_by_side,
+)
 
 
 class Maker:
@@ -147,7 +156,7 @@ def test_a_dry_run_prints_commands_by_their_usual_names_and_writes_nothing(tmp_p
     engine = Engine(tmp_path / "nowhere", dry=True, show=said.append)
     with engine.alone():
         engine.run([sys.executable, "-m", "fairseq_cli.train", "my data"], "train")
-        engine.into(Path("my file"), f"{sys.executable} -m sacrebleu x")
+        engine.into(Path("my file"), shlex.join(python("sacrebleu", "x")))
     assert said == ["fairseq-train 'my data'", "sacrebleu x >'my file'"]
     assert not list(tmp_path.iterdir())
 

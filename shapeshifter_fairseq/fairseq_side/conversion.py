@@ -171,6 +171,12 @@ def _settings(path: Path, state: dict[str, Any]) -> Namespace:
     found = state.get("args") or (state.get("cfg") or {}).get("model")
     settings = Namespace(**copy.deepcopy(dict(_group(found))))
     settings.arch = getattr(settings, "arch", None) or getattr(settings, "_name", None)
+    for part in ("encoder", "decoder", "quant_noise"):
+        # fairseq-hydra-train nests what it was told, beside the defaults under the flat names.
+        nested = dict(_group(vars(settings).pop(part, None)))
+        if part == "decoder" and "embed_dim" in nested:
+            nested = {"input_dim": nested["embed_dim"], "output_dim": nested["embed_dim"]} | nested
+        vars(settings).update({f"{part}_{name}": value for name, value in nested.items()})
     family = ARCH_MODEL_REGISTRY.get(settings.arch)
     if family is not TransformerModel and not _is_ours(family):
         raise ShapeshifterError(

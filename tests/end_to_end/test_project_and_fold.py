@@ -101,3 +101,25 @@ def test_a_folded_model_is_ctranslate2s(trained, folded, corpus, tmp_path):
     # the two have different longest lengths.
     ours = generate(corpus, trained / "checkpoint_best.pt", "--beam", "1")
     assert [line.split()[:50] for line in theirs] == [text.split()[:50] for _, text in ours]
+
+
+def test_what_hydra_trained_is_projected_folded_and_averaged(corpus, tmp_path):
+    """Its configuration is nested: model.encoder.embed_dim."""
+    save = tmp_path / "save"
+    model = {"embed_dim": 64, "layers": 1, "ffn_embed_dim": 64, "attention_heads": 2}
+    overrides = [
+        f"+model.{side}.{k}={v}" for side in ("encoder", "decoder") for k, v in model.items()
+    ]
+    overrides += ["+model._name=transformer", f"task.data='{corpus}'", "task=translation"]
+    overrides += ["common.cpu=true", "dataset.max_tokens=600", "dataset.num_workers=0"]
+    overrides += ["optimization.max_update=2", "optimization.lr=[0.003]", "optimizer=adam"]
+    overrides += ["criterion=label_smoothed_cross_entropy", "lr_scheduler=fixed"]
+    call("fairseq-hydra-train", *overrides, f"checkpoint.save_dir='{save}'", cwd=tmp_path)
+    last, small, folded = save / "checkpoint_last.pt", tmp_path / "small.pt", tmp_path / "folded.pt"
+    ranks = ["--layer-rank", "4", "--embed-rank", "8"]
+    said = call(*SHAPESHIFTER, "project", last, small, *ranks).stdout
+    assert "--encoder-embed-dim 64" in said
+    call(*SHAPESHIFTER, "fold", small, folded)
+    assert generate(corpus, folded, without_us=True) == generate(corpus, small)
+    call(*SHAPESHIFTER, "average", tmp_path / "mean.pt", last, "--force")
+    assert len(generate(corpus, tmp_path / "mean.pt")) == 12
