@@ -6,9 +6,12 @@ import ast
 import os
 import subprocess
 import sys
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import shapeshifter_fairseq
 
@@ -103,3 +106,13 @@ def test_a_submodule_does_not_take_the_place_of_a_function():
 def test_what_there_is_not_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'shapeshifter_fairseq' has no attribute 'fctorize'"):
         shapeshifter_fairseq.fctorize  # noqa: B018
+
+
+def test_what_it_claims_to_run_with_is_what_was_tried():
+    """omegaconf 2.4 refuses fairseq's --adam-betas; matplotlib of the recipes needs Python 3.11."""
+    facts = metadata("shapeshifter-fairseq")
+    wanted = map(Requirement, facts.get_all("Requires-Dist"))
+    omegaconf = next(each for each in wanted if each.name == "omegaconf")
+    assert "2.4.0" not in omegaconf.specifier and version("omegaconf") in omegaconf.specifier
+    python = SpecifierSet(facts["Requires-Python"])
+    assert "3.10" not in python and "3.11" in python and "3.12" in python
