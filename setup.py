@@ -43,7 +43,7 @@ setup(
     extras_require={
         # fairseq 0.12.2 does not import on Python 3.11 and later; ve-fairseq is fairseq's main
         # branch with the one fix that it needs there, as wheels for 3.11 and 3.12. A plain install
-        # asks for neither, so a fairseq that is there already stays. omegaconf 2.4 refuses fairseq's
+        # asks for it, so a fairseq that is there already stays. omegaconf 2.4 refuses fairseq's
         # --adam-betas.
         "fairseq": ["ve-fairseq==0.12.3", "omegaconf>=2.3,<2.4"],
         # recipes/deploy.sh, and `shapeshifter translate`, which needs what the corpus was cut with.
