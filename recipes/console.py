@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NoReturn
 
 from shapeshifter_fairseq.errors import ShapeshifterError, traceback_is_wanted
@@ -117,6 +118,16 @@ def need_modules(*names: str, way_out: str = "run: bash recipes/install.sh") -> 
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise Failed(f"the Python module '{name}' is missing in {sys.executable}; {way_out}")
+
+
+def need_place(option: str, folder: Path) -> None:
+    """Stop now if nothing can be written in a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Failed(f"{option}: nothing can be written in {folder}: {error.strerror}") from error
 
 
 def is_dry_run() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,10 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
         args.run(args)
-    except (ShapeshifterError, ModuleNotFoundError) as error:
+    except KeyboardInterrupt:
+        print("shapeshifter: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `| head`; nothing is to be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ShapeshifterError, ModuleNotFoundError, OSError) as error:
         if traceback_is_wanted():
             raise
         line = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         if isinstance(error, ModuleNotFoundError):
             extras = getattr(COMMANDS[args.command], "EXTRAS", "fairseq,recipes")
             way_out = f"bash recipes/install.sh, or pip install '.[{extras}]' in the checkout"

@@ -1,13 +1,18 @@
 """`python -m shapeshifter_fairseq` and what it prints."""
 
 import json
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from shapeshifter_fairseq import ShapeshifterError, cli
+
+from .test_runs import write
 
 TINY = ["--arch", "shapeshifter_transformer_tiny"]
 IWSLT = "--arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632".split()
@@ -110,3 +115,48 @@ def test_a_module_that_is_missing_is_one_line(monkeypatch, capsys):
     assert cli.main(["project", "dense.pt", "out.pt"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "project needs tqdm: bash recipes/install.sh" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (["compare", "{run}", "--out", "/proc/no/place"], "/proc/no"),
+        (["average", "/proc/x.pt", "{run}/a.pt"], "/proc/x.pt cannot be written: "),
+        (["fold", "{run}/a.pt", "/proc/x.pt"], "/proc/x.pt cannot be written: "),
+        (["project", "{run}/a.pt", "/proc/x.pt"], "/proc/x.pt cannot be written: "),
+        (["pack", "{run}/a.pt", "/proc/x", "--data", "{run}"], "/proc/x cannot be written: "),
+    ],
+)
+def test_where_nothing_can_be_written_is_one_line(call, words, tmp_path, capsys):
+    run = write(tmp_path / "run", "dense", 9, 1)
+    assert cli.main([word.format(run=run) for word in call]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("shapeshifter: error: ") and words in lines[0]
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """A limit of the shell stands in for the disk: torch hides both behind words of its own."""
+    torch.save({"model": {"x": torch.zeros(9000)}}, tmp_path / "a.pt")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "shapeshifter_fairseq", "average", "m.pt", "a.pt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limit)),
+    )
+    assert done.stderr == "shapeshifter: error: m.pt cannot be written: File too large\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.pt"}
+
+
+@pytest.mark.parametrize("what, status", [(KeyboardInterrupt, 130), (BrokenPipeError, 1)])
+def test_an_interrupt_and_a_closed_pipe_are_no_traceback(what, status, monkeypatch, capfd):
+    def interrupted(_):
+        raise what
+
+    monkeypatch.setattr(cli.COMMANDS["user-dir"], "run", interrupted)
+    before = os.dup(1)
+    assert cli.main(["user-dir"]) == status
+    os.dup2(before, 1)
+    assert capfd.readouterr().err in ("shapeshifter: interrupted\n", "")

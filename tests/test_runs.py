@@ -13,7 +13,7 @@ from shapeshifter_fairseq.runs import plot, read_runs, table
 
 
 def write(folder: Path, model: str, parameters: int, seed: int = 1, bleu: float = 30.0, **more):
-    """A result.json as recipes/result.py writes it; returns its folder."""
+    """A result.json as recipes/results.py writes it; returns its folder."""
     folder.mkdir(parents=True)
     curve = [{"updates": u, "loss": 2.0, "nll_loss": 1 + 100 / u} for u in (10, 50, 100)]
     result = {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.console import Failed, Parser, folder, need_modules, positive
+from recipes.console import Failed, Parser, folder, need_modules, need_place, positive
 from recipes.engine import ROOT, Engine, refuse_foreign
 from shapeshifter_fairseq.corpus import Corpus, Moses
 
@@ -140,6 +140,8 @@ class Dataset:
         name = f"{self.name}.{corpus.source}-{corpus.target}"
         options.work = options.work or ROOT / "data" / name
         options.dest = options.dest or ROOT / "data-bin" / name
+        need_place("--work", options.work)
+        need_place("--dest", options.dest.absolute().parent)
         refuse_foreign(options.dest)
         facts = self.facts(corpus.source, corpus.target) if callable(self.facts) else self.facts
         with Engine(options.work, log="prepare.log").alone() as engine:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ def file_of(weights: Mapping[str, Tensor]) -> str:
 
 
 def refuse_to_replace(out: Path, force: bool) -> None:
-    """Raise a `ShapeshifterError` where there is a file already, or no folder to write it in.
+    """Raise a `ShapeshifterError` where there is a file already, or none can be written.
 
     Asked before the work begins; `write_checkpoint` replaces a file only when the new one is whole.
     """
@@ -104,6 +105,11 @@ def refuse_to_replace(out: Path, force: bool) -> None:
         raise ShapeshifterError(f"{out} exists; choose another name, or replace it with --force")
     if not out.parent.is_dir():
         raise ShapeshifterError(f"{out} cannot be written: there is no folder {out.parent}")
+    try:
+        with TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise ShapeshifterError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def write_checkpoint(state: dict[str, Any], out: Path) -> None:
@@ -114,8 +120,17 @@ def write_checkpoint(state: dict[str, Any], out: Path) -> None:
     """
     part = out.with_name(out.name + ".part")
     try:
-        torch.save(state, part)
+        # Opened here: torch would say in words of its own that the disk is full.
+        with part.open("wb") as file:
+            torch.save(state, file)
         os.replace(part, out)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError where a folder is missing
+    except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
-        raise ShapeshifterError(f"{out} cannot be written: {str(error).splitlines()[0]}") from error
+        raise ShapeshifterError(f"{out} cannot be written: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file cannot be written; torch hides the system's word behind errors of its own."""
+    while error.__context__ is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -94,6 +94,16 @@ def test_mistakes_are_one_line(arguments, status, words, tmp_path):
     assert words in refused(prepare("own", *arguments, *where), status)
 
 
+@pytest.mark.parametrize("option", ["--work", "--dest"])
+def test_a_place_where_nothing_can_be_written_is_found_before_the_work(option, tmp_path):
+    where = {"--work": tmp_path / "work", "--dest": tmp_path / "bin", option: "/proc/no/place"}
+    (tmp_path / "x").write_text("a\tb\n" * 50)
+    call = ["de", "en", "--tsv", tmp_path / "x", "--valid", "8", "--test", "8"]
+    message = refused(prepare("own", *call, *(word for pair in where.items() for word in pair)))
+    assert f"{option}: nothing can be written in /proc/no" in message
+    assert not (tmp_path / "work" / "text").exists()
+
+
 def test_it_is_trained_scored_and_compared(made, tmp_path):
     arch = ["--data", made, "--arch", "shapeshifter_transformer_tiny", "--max-update", "2"]
     runs = {model: tmp_path / model for model in ("shapeshifter", "dense")}
