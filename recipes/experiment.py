@@ -48,6 +48,7 @@ class Experiment:
         small: ranks of about a tenth of the dense model's parameters.
         generate: options of fairseq-generate.
         split, scores, split_compounds: as in `Evaluation`.
+        study, variant: go before and behind the dataset's name in that of the benchmark.
     """
 
     about: str
@@ -66,7 +67,7 @@ class Experiment:
     scores: str = "bleu"
     split_compounds: bool = False
     study: str = ""
-    """Goes before the dataset's name in that of the benchmark."""
+    variant: str = ""
 
     # What recipes of another kind have in other words; see word2ket.py.
     takes_best = False  # in place of averaging: the checkpoint with the lowest validation loss
@@ -122,7 +123,9 @@ class Experiment:
         name = f"{self.dataset}.{self.source}-{args.target}"
         data = args.data or ROOT / "data-bin" / name
         label, flags = self.model(args, data, more)
-        out = args.out or ROOT / "runs" / f"{self.study}{name}" / f"{label}.seed{args.seed}"
+        pair = f"{self.source}-{args.target}"
+        recipe = f"{self.study}{self.dataset}{self.variant}.{pair}"
+        out = args.out or ROOT / "runs" / recipe / f"{label}.seed{args.seed}"
         where = Devices.find(args.dry_run)
         evaluation = Evaluation(
             os.environ.get("SPLIT") or self.split,
@@ -140,7 +143,7 @@ class Experiment:
         def after_training(engine: Engine) -> None:
             average(engine, self.takes_best)
             evaluation.run(engine, data, corpus, out / "averaged.pt")
-            if report(engine, data, corpus, f"{self.study}{name}", label, out / "averaged.pt"):
+            if report(engine, data, corpus, recipe, label, out / "averaged.pt"):
                 say((out / "report.md").read_text(encoding="utf-8"))
 
         engine = Engine(out, dry=args.dry_run)

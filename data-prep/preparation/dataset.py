@@ -12,8 +12,6 @@ from recipes.console import Failed, Parser, folder, need_modules, need_place, po
 from recipes.engine import ROOT, Engine, refuse_foreign
 from shapeshifter_fairseq.corpus import Corpus, Moses
 
-from .splits import Split
-
 MODULES = "fairseq_cli joblib polib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm"
 OPTIONS = {
     "--vocab-size N": "merges of the byte-pair encoding, or SentencePiece pieces (default {size})",
@@ -60,6 +58,17 @@ class Text:
             raise Failed(f"sacreBLEU knows no test set {self.news} of {source}-{target}")
         address = f"{news.data[0]}#md5={news.md5[0]}::"
         return [(address + files[0], address + files[1])]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which pairs are taken out of the training text, by a hash of one side; see splits.py."""
+
+    language: str  # whose sentences are hashed, in lower case
+    valid: int
+    test: int
+    per_mille: bool = False  # so many of a thousand sentences; else so many sentences
+    words: int = 1  # a sentence that is taken out has at least so many
 
 
 @dataclass(frozen=True)

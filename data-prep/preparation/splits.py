@@ -8,22 +8,11 @@ order.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 
+from .dataset import Split
 from .lines import open_text
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which pairs are taken out of the training text."""
-
-    language: str  # whose sentences are hashed, in lower case
-    valid: int
-    test: int
-    per_mille: bool = False  # so many of a thousand sentences; else so many sentences
-    words: int = 1  # a sentence that is taken out has at least so many
 
 
 def write(folder: Path, pair: Sequence[str], rule: Split, note: Callable) -> None:

@@ -7,7 +7,7 @@ main = Experiment(
 Multi30k (29,000 captions of pictures), English to German, French or Czech, at the papers' size: 6+6
 layers, 512 wide, FFN 1024, 4 heads, one table for all. Data: bash data-prep/prepare-multi30k.sh""",
     dataset="multi30k",
-    study="iwslt-",
+    variant="-iwslt",
     source="en",
     targets=["de", "fr", "cs"],
     arch="shapeshifter_transformer_iwslt",

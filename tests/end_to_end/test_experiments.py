@@ -115,7 +115,26 @@ OWN = {
         "--embed-rank": "140",
     },
 }
+OWN |= {
+    "tatoeba.de-en.sh": {
+        "--arch": "shapeshifter_transformer_iwslt",
+        "--max-update": "12000",
+        "--total-num-update": "12000",
+        "--update-freq": "1",
+        "--lr-scheduler": "polynomial_decay",
+        "--warmup-updates": "1500",
+    },
+    "multi30k-iwslt.en-de.sh": {
+        "--arch": "shapeshifter_transformer_iwslt",
+        "--max-update": "4000",
+        "--update-freq": "1",
+        "--warmup-updates": "2000",
+        "--share-all-embeddings": "",
+    },
+}
 GENERATE = {
+    "tatoeba.de-en.sh": {"--source-lang": "de", "--target-lang": "en", "--max-len-a": "2"},
+    "multi30k-iwslt.en-de.sh": {"--source-lang": "en", "--target-lang": "de"},
     "iwslt14.de-en.sh": {"--source-lang": "de", "--target-lang": "en"},
     "wmt16.en-ro.sh": {"--source-lang": "en", "--target-lang": "ro"},
     "wmt14.en-de.sh": {"--source-lang": "en", "--target-lang": "de", "--lenpen": "0.4"},
@@ -123,6 +142,11 @@ GENERATE = {
     "wmt18.en-ro.sh": {"--source-lang": "en", "--target-lang": "ro", "--gen-subset": "valid"},
     "multi30k.en-de.sh": {"--source-lang": "en", "--target-lang": "de"},
 }
+
+
+def data_of(recipe: str) -> str:
+    """Multi30k has a recipe for each of two sizes."""
+    return f"{ROOT}/data-bin/{recipe.removesuffix('.sh').replace('-iwslt', '')}"
 
 
 def test_every_recipe_is_tested():
@@ -142,7 +166,7 @@ def test_the_training_flags(recipe):
         **OWN[recipe],
     }
     assert {name: found.get(name) for name in expected} == expected
-    assert words[1] == str(ROOT / "data-bin" / recipe.removesuffix(".sh"))
+    assert words[1] == data_of(recipe)
     assert found["--validate-interval-updates"] == found["--save-interval-updates"]
     assert found["--tensorboard-logdir"] == found["--save-dir"] + "/tensorboard"
     assert "--factor-plan" not in found and "--fp16" not in found
@@ -177,7 +201,7 @@ def test_averaging_translating_and_scoring(recipe):
 
     said = script(recipe, "--dry-run", DEVICE="cpu")
     scoring = [shlex.split(line) for line in said.splitlines() if line.startswith("sacrebleu ")]
-    data = f"{ROOT}/data-bin/{recipe.removesuffix('.sh')}"
+    data = data_of(recipe)
     target, split = found["--target-lang"], found["--gen-subset"]
     assert scoring[-1][1] == f"{data}/raw/{split}.{target}"
     if recipe == "wmt18.en-ro.sh":
@@ -186,7 +210,7 @@ def test_averaging_translating_and_scoring(recipe):
     assert found["--bpe"] == found["--post-process"] == "subword_nmt"
     assert found["--tokenizer"] == "moses"
     assert options(scoring[0])["--tokenize"] == "none" and "--force" in scoring[0]
-    lowercased = recipe in ("iwslt14.de-en.sh", "multi30k.en-de.sh")
+    lowercased = recipe.startswith(("iwslt14", "multi30k", "tatoeba"))
     assert ("--lowercase" in scoring[-1]) == lowercased
     assert ("##AT##-##AT##" in said) == (recipe == "wmt14.en-de.sh")
 
