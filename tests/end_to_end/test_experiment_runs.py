@@ -81,7 +81,8 @@ def result_of(run: Path) -> dict:
 
 
 def without_times(result: dict) -> dict:
-    return {name: value for name, value in result.items() if name != "seconds"}
+    points = [{**point, "seconds": None} for point in result["validation"]]
+    return {**result, "seconds": None, "validation": points}
 
 
 def lines_of(path: Path) -> list[str]:
