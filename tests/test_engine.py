@@ -114,7 +114,7 @@ def test_one_that_resumes_is_never_mixed_and_goes_on(engine, tmp_path):
 
 
 def test_a_second_process_waits_also_for_what_a_killed_one_has_left(engine, tmp_path, capsys):
-    child = f"import time; open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(1.5)"
+    child = f"import time; open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(3)"
     code = f"""
 from pathlib import Path
 from recipes.engine import Engine
