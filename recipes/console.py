@@ -21,8 +21,8 @@ class Failed(Exception):
 
 
 def say(text: str) -> None:
-    """Print a line now, also when the output is a file."""
-    print(text, flush=True)
+    """Print a line now, also when the output is a file; in one piece, beside other threads."""
+    print(f"{text}\n", end="", flush=True)
 
 
 def run(script: str, main: Callable[[], None]) -> None:
