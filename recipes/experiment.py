@@ -69,7 +69,7 @@ class Experiment:
     study: str = ""
     variant: str = ""
 
-    # What recipes of another kind have in other words; see word2ket.py.
+    # Recipes of another kind change it; see word2ket.py.
     takes_best = False  # in place of averaging: the checkpoint with the lowest validation loss
 
     def add_models(self, parser: Parser) -> None:
@@ -84,7 +84,7 @@ class Experiment:
         )
 
     def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
-        """Its name in results, and fairseq-train's options from what differs for it on.
+        """Its name in results, and those options of fairseq-train that follow the common ones.
 
         Args:
             data: the prepared corpus; the size of some models depends on its dictionaries.
@@ -106,7 +106,7 @@ class Experiment:
         sizes = Corpus(self.source, args.target, "sentencepiece").dictionaries(data)
         model = argparse.ArgumentParser(allow_abbrev=False)
         model.add_argument("--tokens-per-update")  # ours, and no matter of size
-        options = [*shlex.split(self._fixed(args)), *ours, *model.parse_known_args(more)[1]]
+        options = [*shlex.split(self._setting(args)), *ours, *model.parse_known_args(more)[1]]
         arch = Architecture(self.arch, *sizes, options)
         parts = arch.parts()
         # Last, because these follow from all the others.
@@ -114,16 +114,15 @@ class Experiment:
             return name, [*more, *arch.narrow(sum(parts))]
         return name, [*ours, *more, *arch.as_family(FAMILIES[name], *parts)]
 
-    def _fixed(self, args: argparse.Namespace) -> str:
+    def _setting(self, args: argparse.Namespace) -> str:
         return self.setting.format(updates=args.max_update)
 
     def main(self, arguments: Sequence[str]) -> None:
         """Run the recipe with a person's options."""
         args, more = self._parser().split(arguments)
-        name = f"{self.dataset}.{self.source}-{args.target}"
-        data = args.data or ROOT / "data-bin" / name
-        label, flags = self.model(args, data, more)
         pair = f"{self.source}-{args.target}"
+        data = args.data or ROOT / "data-bin" / f"{self.dataset}.{pair}"
+        label, flags = self.model(args, data, more)
         recipe = f"{self.study}{self.dataset}{self.variant}.{pair}"
         out = args.out or ROOT / "runs" / recipe / f"{label}.seed{args.seed}"
         where = Devices.find(args.dry_run)
@@ -168,7 +167,7 @@ class Experiment:
         # A short training has its checkpoints closer together.
         every = str(max(1, min(args.max_update // AVERAGED, self.save_every)))
         return [
-            *shlex.split(self._fixed(args)),
+            *shlex.split(self._setting(args)),
             *("--seed", str(args.seed), "--max-update", str(args.max_update)),
             *("--tokens-per-update", str(self.tokens_per_update)),
             *("--save-interval-updates", every, "--keep-interval-updates", str(AVERAGED)),

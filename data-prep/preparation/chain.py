@@ -38,9 +38,9 @@ class Chain:
     made_from: dict[str, Any] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
-        """Write to the log, and say to whoever prepares their own text, what was dropped."""
+        """Log what was kept and dropped."""
         self.engine.note(text)
-        if self.dataset.name == "own":
+        if self.dataset.says_counts:
             say(text)
 
     @property

@@ -110,7 +110,8 @@ class Dataset:
     moses: Moses | None = None  # how text is tokenised; None leaves it as it is written
     moses_for_test: Moses | None = None  # the same for the test set, where it differs
     joined: bool = True  # both languages share one dictionary
-    without: Sequence[str] = ()  # options that it has not
+    without: Sequence[str] = ()  # options that the script does not have
+    says_counts: bool = False  # print what was kept and dropped, beside logging it
 
     def corpus(self, source: str, target: str) -> Corpus:
         """The corpus that the script makes, but for its counts."""

@@ -39,9 +39,7 @@ def facts_of_run(run: Path, data: Path, checkpoint: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in models[0].parameters()),
         "averaged": load_checkpoint_to_cpu(path)["extra_state"].get("averaged", []),
         "validation": _validation(log),
-        "last_training_nll": fmean(float(each["nll_loss"]) for each in trained)
-        if trained
-        else None,
+        "last_training_nll": _mean_nll(trained),
         "seconds": {"training": round(last["extra_state"].get("previous_training_time", 0), 1)},
         "processes": cfg["distributed_training"]["distributed_world_size"],
         "config": _plain(cfg),

@@ -13,12 +13,12 @@ Prepare your own text: sentences in SRC and TGT, any two language codes, one sen
   --train PREFIX    the files PREFIX.SRC and PREFIX.TGT, plain or gzipped (PREFIX.SRC.gz)
   --tsv FILE        in place of --train: "source, tab, target" on each line
   --valid, --test   a PREFIX each, or a number of pairs each: then they are taken out of the
-                    training text by a hash of the source sentence, so that no test sentence stays
+                    training text by a hash of the source sentence, so no test sentence stays in it
 
-Of the training text goes: pairs that have come before, pairs with an empty side, and pairs that are
-too long or too uneven; WORK/prepare.log counts them. Byte order marks and odd line ends are taken
-off everywhere. A side that is longer than the other is an error; so are bytes that are not UTF-8,
-unless --drop-bad is given."""
+Dropped from the training text: duplicates, pairs with an empty side, and pairs that are too long or
+too uneven. The script prints how many. Byte order marks and odd line ends are removed everywhere.
+Two sides of different lengths are an error. So are bytes that are not UTF-8, unless --drop-bad is
+given."""
 
 EXAMPLE = """
 
@@ -76,6 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         facts=Facts(text, filters=[by_length], **rest),
         moses=Moses(normalise=True, lowercase=options.lowercase) if options.moses else None,
         joined=options.dictionaries == "one",
+        says_counts=True,
     )
     dataset.prepare(dataset.corpus(*pair), options)
 

@@ -19,8 +19,9 @@ Prepare WMT'16 English-Romanian after Sennrich et al. (2016): Europarl v8 and SE
 diacritics, and punctuation is normalised; Moses tokenisation with split hyphens; training pairs of
 at most 80 tokens; a joint byte-pair encoding of 40,000 merges, one dictionary (34,976 types).
 
-The plain text in raw/ has no Romanian diacritics either, as a model that never saw them is scored
-against it: such BLEU is none of newstest2016 as published, which prepare-wmt18.sh keeps.""",
+The plain text in raw/ has no Romanian diacritics either, because a model that never saw them is
+scored against it. So its scores cannot be compared with published newstest2016 results.
+prepare-wmt18.sh keeps the diacritics.""",
     pairs=["en ro", "ro en"],
     facts=Facts(
         **TEXTS,
