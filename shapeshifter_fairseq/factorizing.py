@@ -244,10 +244,11 @@ def _factorized_layer(
 
 
 def _dense_layer(layer: nn.Module, weight: nn.Parameter) -> nn.Linear | nn.Embedding:
-    # On the meta device a layer costs nothing before it is given its weight.
+    # Neither layer is filled with random numbers first. An embedding on the meta device would be,
+    # and for that torch imports its compiler, which takes seconds.
     n, m = weight.shape
     if isinstance(layer, FactorizedEmbedding):
-        dense = nn.Embedding(n, m, layer.padding_idx, device="meta")
+        dense = nn.Embedding(n, m, layer.padding_idx, _weight=weight)
     else:
         dense = nn.Linear(m, n, bias=layer.bias is not None, device="meta")
         dense.bias = layer.bias

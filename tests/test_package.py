@@ -116,3 +116,13 @@ def test_what_it_claims_to_run_with_is_what_was_tried():
     assert "2.4.0" not in omegaconf.specifier and version("omegaconf") in omegaconf.specifier
     python = SpecifierSet(facts["Requires-Python"])
     assert "3.10" not in python and "3.11" in python and "3.12" in python
+
+
+def test_translating_begins_without_torchs_compiler():
+    """To import it takes two seconds, and folding a table did once."""
+    script = (
+        "import sys; from torch import nn; from shapeshifter_fairseq import Plan, factorize, fold\n"
+        "fold(factorize(nn.Embedding(30, 8), Plan.parse('*=2')))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    assert run(script) == "False"

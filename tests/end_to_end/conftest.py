@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 USER_DIR = ROOT / "shapeshifter_fairseq"
@@ -33,24 +38,75 @@ TRAINING = (
 ).split()
 
 
+# Starts processes that have fairseq imported, which takes longer than most of what is done with it.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        *(f"fairseq_cli.{name}" for name in ("train", "hydra_train", "generate", "interactive")),
+        *("torch._dynamo", "sacrebleu"),  # which training and translating import later on
+    ]
+)
+
+
 def call(
     command: str, *options: str | Path, cwd: Path = ROOT, stdin: str = "", fails: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of fairseq's commands as a user would; it must succeed, or fail if `fails`."""
+    """Run a command in a process of its own; it must succeed, or fail if `fails`."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # the protection is on
-    done = subprocess.run(
-        [str(BIN / command), *map(str, options)],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
-    output = f"{command} {' '.join(map(str, options))}\n{done.stdout}\n{done.stderr}"
-    assert (done.returncode != 0) == fails, output
+    words = [command, *map(str, options)]
+    if command.startswith(("fairseq-", "shapeshifter")):
+        done = _forked(words, cwd, environment, stdin)
+    else:
+        done = subprocess.run(
+            [str(BIN / command), *words[1:]],
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=300,
+        )
+    said = f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    assert (done.returncode != 0) == fails, said
     return done
+
+
+def _forked(
+    words: list[str], cwd: Path, environment: dict[str, str], stdin: str
+) -> subprocess.CompletedProcess[str]:
+    with TemporaryDirectory() as folder:
+        streams = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_text(stdin, encoding="utf-8")
+        process = FORKS.Process(target=_be_command, args=(words, cwd, environment, streams))
+        process.start()
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(shlex.join(words))
+        output = [path.read_text(encoding="utf-8", errors="replace") for path in streams[1:]]
+    return subprocess.CompletedProcess(words, process.exitcode, *output)
+
+
+def _be_command(
+    words: list[str], cwd: Path, environment: dict[str, str], streams: list[Path]
+) -> None:
+    """What the script that pip made for a command does, in this process."""
+    for number, path in enumerate(streams):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # multiprocessing closed it
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # as in any other process
+    sys.argv = words
+    main = next(iter(entry_points(group="console_scripts", name=words[0]))).load()
+    try:
+        sys.exit(main())
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
 
 
 def train(data: Path, save: Path, *options: str | Path, **how) -> str:

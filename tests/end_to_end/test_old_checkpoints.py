@@ -19,7 +19,7 @@ from transformers import T5ForConditionalGeneration
 import shapeshifter_fairseq.hf  # noqa: F401  (lets transformers load factors)
 
 from .conftest import ROOT, SMALL, call, losses, train
-from .test_project_and_fold import SHAPESHIFTER, generate
+from .test_project_and_fold import generate
 
 FOLDER = ROOT / "tests" / "old_checkpoints"
 # The corpus that each was trained on.
@@ -85,7 +85,7 @@ def test_it_translates_as_it_did(name, data, expected):
 
 
 def test_folded_it_is_stock_fairseqs_and_translates_as_it_did(corpus, expected, tmp_path):
-    call(*SHAPESHIFTER, "fold", FOLDER / "kronecker.pt", tmp_path / "folded.pt")
+    call("shapeshifter", "fold", FOLDER / "kronecker.pt", tmp_path / "folded.pt")
     found = generate(corpus, tmp_path / "folded.pt", "--beam", "2", without_us=True)
     same(found, expected["kronecker"]["hypotheses"])
 

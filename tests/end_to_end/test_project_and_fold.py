@@ -13,7 +13,6 @@ import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights
 
 from .conftest import TRAINING, USER_DIR, call
 
-SHAPESHIFTER = ("python", "-m", "shapeshifter_fairseq")
 # Another program, in a process that cannot import this project.
 WITHOUT_US = "import sys; sys.modules['shapeshifter_fairseq'] = None; "
 GENERATE = WITHOUT_US + "from fairseq_cli.generate import cli_main; cli_main()"
@@ -25,13 +24,13 @@ def projected(dense, tmp_path_factory) -> tuple[Path, str]:
     """At ranks that lose nothing: what comes after can be compared with the dense model."""
     out = tmp_path_factory.mktemp("projected model") / "factors.pt"
     ranks = ["--layer-rank", "32", "--embed-rank", "dense", "--factor-plan", "*.fc1=low_rank:32"]
-    return out, call(*SHAPESHIFTER, "project", dense, out, *ranks).stdout
+    return out, call("shapeshifter", "project", dense, out, *ranks).stdout
 
 
 @pytest.fixture(scope="module")
 def folded(trained, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("folded model") / "folded.pt"
-    call(*SHAPESHIFTER, "fold", trained / "checkpoint_best.pt", out)
+    call("shapeshifter", "fold", trained / "checkpoint_best.pt", out)
     return out
 
 
@@ -117,9 +116,9 @@ def test_what_hydra_trained_is_projected_folded_and_averaged(corpus, tmp_path):
     call("fairseq-hydra-train", *overrides, f"checkpoint.save_dir='{save}'", cwd=tmp_path)
     last, small, folded = save / "checkpoint_last.pt", tmp_path / "small.pt", tmp_path / "folded.pt"
     ranks = ["--layer-rank", "4", "--embed-rank", "8"]
-    said = call(*SHAPESHIFTER, "project", last, small, *ranks).stdout
+    said = call("shapeshifter", "project", last, small, *ranks).stdout
     assert "--encoder-embed-dim 64" in said
-    call(*SHAPESHIFTER, "fold", small, folded)
+    call("shapeshifter", "fold", small, folded)
     assert generate(corpus, folded, without_us=True) == generate(corpus, small)
-    call(*SHAPESHIFTER, "average", tmp_path / "mean.pt", last, "--force")
+    call("shapeshifter", "average", tmp_path / "mean.pt", last, "--force")
     assert len(generate(corpus, tmp_path / "mean.pt")) == 12

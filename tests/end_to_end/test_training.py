@@ -89,13 +89,12 @@ def test_it_learns_and_the_checkpoint_holds_factors_only(trained, corpus):
         "--encoder-learned-pos --decoder-learned-pos --no-scale-embedding --activation-fn gelu "
         "--amp",
         "--factor-plan decoder.layers.0.*=2,encoder.layers.*.fc?=dense",
-        "--arch lowrank_transformer_tiny --layer-rank 4 --embed-rank 16",
         "--arch phm_transformer_tiny --layer-rank 4 --embed-rank dense",
-        "--factorization block_low_rank/blocks=2",
-        "--factorization monarch/blocks=2",
-        "--factorization tensor_train",
-        "--factorization word2ketxs/order=3",
-        "--factor-plan *embed_tokens=word2ket:2/order=3/norm=1,encoder.*.fc?=low_rank:2",
+        # Every other family, in layers and in the table.
+        "--factorization word2ketxs/order=3 --factor-plan encoder.layers.0.*=monarch:2/blocks=2,"
+        "encoder.layers.1.*=block_low_rank:2/blocks=2,decoder.layers.0.*=tensor_train:2",
+        "--arch lowrank_transformer_tiny --layer-rank 4 "
+        "--factor-plan *embed_tokens=word2ket:2/order=3/norm=1",
     ],
 )
 def test_trains_generates_folds_and_resumes_with(options, corpus, tmp_path):
