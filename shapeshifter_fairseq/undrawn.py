@@ -27,6 +27,22 @@ _DATA = Tensor.data.__get__
 _ARGUMENTS = ("mean", "std", "a", "b")
 
 
+class WithoutNumbers(TorchFunctionMode):
+    """Inside, new parameters are shapes without numbers, as on `torch.device("meta")`.
+
+    What a model computes while it is built (positions) has numbers: on that device torch computes
+    and draws by its compiler, and to import it took longer than all that counts parameters.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None) -> Any:
+        kwargs = kwargs or {}
+        if function is torch.empty and kwargs.get("device") is None:
+            kwargs = kwargs | {"device": "meta"}
+        if getattr(function, "__name__", None) in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
 class Undrawn(TorchFunctionMode):
     """Inside, matrices that are parameters are not filled with random numbers::
 

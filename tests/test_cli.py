@@ -160,3 +160,14 @@ def test_an_interrupt_and_a_closed_pipe_are_no_traceback(what, status, monkeypat
     assert cli.main(["user-dir"]) == status
     os.dup2(before, 1)
     assert capfd.readouterr().err in ("shapeshifter: interrupted\n", "")
+
+
+def test_params_does_not_wait_for_torchs_compiler():
+    """It takes longer to import than all the rest; so computing on "meta" is left alone."""
+    script = (
+        "import sys; from shapeshifter_fairseq import cli; cli.main(sys.argv[1:])\n"
+        "print('imported', sorted({'sympy', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    call = ["params", *IWSLT, "--percent", "20", "--json"]
+    done = subprocess.run([sys.executable, "-c", script, *call], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "imported []"

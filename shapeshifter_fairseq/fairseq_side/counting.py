@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-import torch
 from fairseq import options
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import nn
 
 from ..errors import ShapeshifterError
+from ..undrawn import WithoutNumbers
 from .factorized_model import TABLES, FactorizedModel
 
 
@@ -35,7 +35,7 @@ def count(
     Raises:
         ShapeshifterError: if there is no such architecture, or as building the model does.
     """
-    with torch.device("meta"):  # shapes without numbers
+    with WithoutNumbers():
         dense, model, _ = build_models(arch, source_vocab, target_vocab, joined, model_options)
     total, dense_total = _parameters(model), _parameters(dense)
     embedding = _parameters(

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from ..errors import ShapeshifterError
 from ..factorizing import matrices
 from ..plan import Family
 from ..sizing import Shapes, largest_rank, numbers
+from ..undrawn import WithoutNumbers
 from .counting import build_model, count, task_with
 from .factorized_model import TABLES
 
@@ -40,7 +40,7 @@ class Architecture:
     def dense(self, *more: str) -> nn.Module:
         """The dense model, as shapes without numbers."""
         task = task_with(self.source_vocab, self.target_vocab, self.joined)
-        with torch.device("meta"):
+        with WithoutNumbers():
             options = [*self.options, "--factor-plan", "*=dense", *more]
             return build_model(self.arch, options, task)
 
