@@ -44,10 +44,15 @@ def write_result(
     write(run / "config.json", json.dumps(facts.pop("config"), indent=2, sort_keys=True))
     facts["seconds"]["translation"] = evaluation.pop("seconds")
     result = {"recipe": recipe, "model": model, **facts, **evaluation, "corpus": vars(corpus)}
-    result |= {"machine": machine(), "versions": _versions(), "git": _git_revision()}
+    result |= made_with()
     text = report({model: result}, examples(data, corpus, {model: run}, evaluation["split"]))
     write(run / "report.md", text)
     write(run / "result.json", json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def made_with() -> dict[str, Any]:
+    """What a result was made with: the machine, the packages, the commit of this checkout."""
+    return {"machine": machine(), "versions": _versions(), "git": _git_revision()}
 
 
 def read_result(run: Path) -> dict[str, Any]:

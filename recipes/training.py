@@ -39,7 +39,7 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
     if not engine.dry:
         need_modules("fairseq_cli")
         need_data(data)
-    made_from = {"data": data.name, **_by_name(others)}
+    made_from = {"data": data.name, **by_name(others)}
     batch = ["--max-tokens", str(own.max_tokens)]
     if own.tokens_per_update:
         batch = devices.share(own.tokens_per_update, own.max_tokens)
@@ -107,7 +107,7 @@ def _own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
     return own, others
 
 
-def _by_name(options: Sequence[str]) -> dict[str, str]:
+def by_name(options: Sequence[str]) -> dict[str, str]:
     """Options with their values; of one that is given twice the last counts."""
     found: dict[str, str] = {}
     name = ""

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# word2ket on SQuAD, answers to questions about a paragraph, table 3; see --help.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
