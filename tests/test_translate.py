@@ -1,10 +1,16 @@
 """Plain text to subwords and back, as a corpus.json says, and `shapeshifter translate`."""
 
+import io
 import json
+import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
+from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.corpus import Corpus, Text
+from shapeshifter_fairseq.translating import halves, read_lines
 
 
 @pytest.fixture
@@ -59,3 +65,56 @@ def test_text_without_a_tokeniser_stays_as_it_is(text_of):
     text = text_of(tokenizer=None, lowercased=False)
     assert text.words("Isn’t “X” here?") == "Isn’t “X” here?"
     assert text.plain(text.cut("see the end")) == "see the end"
+
+
+@pytest.mark.parametrize(
+    "subwords, line, left",
+    [
+        ("subword_nmt", "a b c@@ d e f", "a b"),  # of two places equally near
+        ("subword_nmt", "a b@@ c@@ d@@ e@@ f", "a"),
+        ("subword_nmt", "a@@ b@@ c@@ d", "a@@ b@@"),
+        ("subword_nmt", "a b c . d e f g h i j", "a b c ."),
+        ("subword_nmt", "a . b c d e f g h i j", "a . b c d"),  # too far from the middle
+        ("sentencepiece", "▁a ▁b c d e ▁f", "▁a"),
+        ("sentencepiece", "▁a b . ▁c d ▁e f", "▁a b ."),
+        ("sentencepiece", "▁a 3. 5 b c ▁d", "▁a 3. 5 b c"),  # no end of a sentence
+        ("sentencepiece", "▁甲 乙。 丙 丁 戊 己", "▁甲 乙。"),
+        ("sentencepiece", "▁甲 乙 丙 丁", "▁甲 乙"),
+    ],
+)
+def test_a_line_is_halved_at_a_sentence_or_between_words(subwords, line, left):
+    first, second = halves(line.split(), subwords)
+    assert (" ".join(first), " ".join([*first, *second])) == (left, line)
+
+
+PIECES = some.sampled_from(["▁a", "b", "c@@", "d.", ".", "▁。", "?", "é"])
+
+
+@given(some.lists(PIECES, min_size=2), some.sampled_from(["sentencepiece", "subword_nmt"]))
+def test_halves_are_never_empty_and_lose_nothing(line, subwords):
+    first, second = halves(line, subwords)
+    assert first and second and first + second == line
+
+
+def test_lines_end_at_newlines_alone():
+    text = "a\r\n\nb\u2028c\x0bd\re\r\n\n last"
+    (lines, last) = read_lines(io.BytesIO(text.encode()))
+    assert lines + last == ["a", "", "b\u2028c\x0bd\re", "", " last"]
+
+
+def test_a_bad_byte_is_named_after_the_lines_before_it():
+    found = read_lines(io.BytesIO("ä\nb\n".encode() + b"c \xe4\nd\n"))
+    assert next(found) == ["ä", "b"]
+    with pytest.raises(ShapeshifterError, match="^line 3: byte 0xe4 is not UTF-8; convert it with"):
+        next(found)
+
+
+def test_lines_come_as_soon_as_the_input_pauses():
+    out, into = os.pipe()
+    with open(out, "rb") as stream:
+        found = read_lines(stream)
+        for written, lines in (("a\nb\nha", ["a", "b"]), ("lf\n", ["half"])):
+            os.write(into, written.encode())
+            assert next(found) == lines
+        os.close(into)
+        assert list(found) == []

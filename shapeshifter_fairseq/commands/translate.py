@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
+from ..errors import ShapeshifterError
 from . import Commands, add_command
 
 EXTRAS = "deploy"
@@ -16,8 +18,15 @@ examples:
   shapeshifter translate int8 --beam 1 <input.txt >output.txt
 
 MODEL is a folder for CTranslate2 with its corpus.json and subword model. Text is normalised, cut
-into subwords and joined again as it was for training. Needs CTranslate2 (the extra "deploy") and,
-as the corpus has it, sentencepiece, or subword-nmt with sacremoses; neither fairseq nor torch.
+into subwords and joined again as it was for training. Lines are translated as soon as they come, so
+the command can stand behind a program that waits for each answer.
+
+A line is translated in parts, cut at the end of a sentence or else between words, if it or its
+translation has more than N subwords. If the translation of a single subword has more, it is cut
+there, and standard error has the number of the line.
+
+Needs CTranslate2 (the extra "deploy") and, as the corpus has it, sentencepiece, or subword-nmt with
+sacremoses; neither fairseq nor torch.
 """
 
 
@@ -36,16 +45,28 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="its folder")
     parser.add_argument("--beam", type=int, default=5, help="default 5; 1 is the fastest")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="subwords that are translated together, and subwords of their translation, at most "
+        "(default 200, or the positions of the model)",
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
     parser.add_argument("--threads", type=int, default=0, help="default: CTranslate2's choice")
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..translating import Translator
+    from ..translating import Translator, read_lines
 
-    translator = Translator(args.model, args.device, args.threads)
-    # Neither a carriage return nor anything else but a newline ends a line.
-    sys.stdin.reconfigure(encoding="utf-8", newline="\n")
+    logging.basicConfig(format="shapeshifter: warning: %(message)s")
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None:
+            raise ShapeshifterError(f"standard {name} is closed")
+    translator = Translator(args.model, args.device, args.threads, args.max_length)
     sys.stdout.reconfigure(encoding="utf-8")
-    for line in translator.translate((line.rstrip("\r\n") for line in sys.stdin), args.beam):
-        print(line, flush=True)
+    first = 1
+    for lines in read_lines(sys.stdin.buffer):
+        for translation in translator.translate(lines, args.beam, first):
+            print(translation, flush=True)
+        first += len(lines)
