@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, args.fairseq_options = parser.parse_known_args(argv)
     if args.fairseq_options and args.run is not params.run:
         parser.error(f"unrecognized arguments: {' '.join(args.fairseq_options)}")
+    logging.basicConfig(format="shapeshifter: %(message)s")
     # fairseq names at import what it could not find for speech; that is not our user's problem.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:

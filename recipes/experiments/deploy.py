@@ -211,7 +211,7 @@ class Deployment:
 
 def _bytes_of(checkpoint: Path) -> int:
     """What the weights take in a file; tied ones stand there once."""
-    from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
+    from shapeshifter_fairseq.fairseq_side.weights import read_weights
 
-    weights = {t.data_ptr(): t for t in read_checkpoint(checkpoint)["model"].values()}
+    weights = {t.data_ptr(): t for t in read_weights(checkpoint)["model"].values()}
     return sum(tensor.numel() * tensor.element_size() for tensor in weights.values())

@@ -45,6 +45,15 @@ def add_checkpoints(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_ema(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses the weights of a checkpoint."""
+    parser.add_argument(
+        "--ema",
+        action="store_true",
+        help="take the moving average of the weights (EMA) that fairseq-train --store-ema kept",
+    )
+
+
 def checkpoints_of(args: argparse.Namespace) -> list[Path]:
     """Checkpoints of one run, oldest first.
 

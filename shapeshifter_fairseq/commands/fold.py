@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import Commands, add_checkpoints, add_command, checkpoints_of
+from . import Commands, add_checkpoints, add_command, add_ema, checkpoints_of
 
 EPILOG = """\
 examples:
@@ -35,6 +35,7 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoints(parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
+    add_ema(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     from ..fairseq_side.conversion import fold_checkpoints
 
     checkpoints = checkpoints_of(args)
-    fold_checkpoints(checkpoints, args.out, force=args.force)
+    fold_checkpoints(checkpoints, args.out, ema=args.ema, force=args.force)
     mean = "the mean of " if len(checkpoints) > 1 else ""
     names = ", ".join(path.name for path in checkpoints)
-    print(f"{args.out}: {mean}{names}, as fairseq's --arch transformer")
+    kind = "the EMA of " if args.ema else ""
+    print(f"{args.out}: {mean}{kind}{names}, as fairseq's --arch transformer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import Commands, add_command
+from . import Commands, add_command, add_ema
 
 EXTRAS = "fairseq,recipes,deploy"
 EPILOG = """\
@@ -49,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="translate the validation set with the model as it is and as it was packed, and "
         "print BLEU",
     )
+    add_ema(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
@@ -56,10 +57,11 @@ def run(args: argparse.Namespace) -> None:
     from .. import models  # noqa: F401  (registers the architectures)
     from ..fairseq_side.packing import pack
 
-    pack(args.checkpoint, args.data, args.out, args.precision, force=args.force)
-    print(f"{args.out}: {args.out.stat().st_size:,} bytes, {args.precision}")
+    pack(args.checkpoint, args.data, args.out, args.precision, ema=args.ema, force=args.force)
+    kind = ", the EMA" if args.ema else ""
+    print(f"{args.out}: {args.out.stat().st_size:,} bytes, {args.precision}{kind}")
     if args.check:
         from ..fairseq_side.packing import check
 
-        before, after, signature = check(args.checkpoint, args.data, args.out)
+        before, after, signature = check(args.checkpoint, args.data, args.out, ema=args.ema)
         print(f"BLEU on the validation set: {before:.2f} before, {after:.2f} packed ({signature})")

@@ -7,7 +7,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from . import Commands, add_command
+from . import Commands, add_command, add_ema
 
 EPILOG = """\
 examples:
@@ -41,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     factors = parser.add_argument_group("factors, as for fairseq-train")
     add_table_options(factors)
     add_layer_options(factors)
+    add_ema(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT")
 
 
@@ -51,15 +52,18 @@ def run(args: argparse.Namespace) -> None:
     from ..fairseq_side.conversion import project_checkpoint
 
     bar = partial(tqdm, desc="project", unit=" matrices", disable=None, leave=False)
-    done = project_checkpoint(args.dense, args.out, args, force=args.force, progress=bar)
+    done = project_checkpoint(
+        args.dense, args.out, args, ema=args.ema, force=args.force, progress=bar
+    )
     print("   error   parameters before and after  matrix")
     for matrix in done.matrices:
         names = " = ".join(matrix.names)
         print(f"{matrix.error:8.4f}{matrix.before:>16,}{matrix.after:>14,}  {names}")
     share = 100 * done.after / done.before
     print(f"{done.error:8.4f}{done.before:>16,}{done.after:>14,}  in all ({share:.1f}% are left)")
+    kind = " (of the EMA)" if args.ema else ""
     print(
-        f"\n{args.out}: to fine-tune it,\n  fairseq-train DATA --user-dir "
+        f"\n{args.out}{kind}: to fine-tune it,\n  fairseq-train DATA --user-dir "
         f'"$(shapeshifter user-dir)" {shlex.join(done.options)} \\\n'
         f"    --finetune-from-model {shlex.quote(str(args.out))} ..."
     )

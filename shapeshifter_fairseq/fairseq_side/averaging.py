@@ -16,22 +16,26 @@ from torch import Tensor
 
 from ..errors import ShapeshifterError
 from .checkpoints import read_checkpoint, refuse_to_replace, write_checkpoint
+from .weights import first_names, is_weight, read_weights, weights_of
 
 
-def average(checkpoints: Sequence[Path], out: Path, *, force: bool = False) -> None:
+def average(
+    checkpoints: Sequence[Path], out: Path, *, ema: bool = False, force: bool = False
+) -> None:
     """Write the mean of fairseq checkpoints of one run, see `mean_of`.
 
     Args:
+        ema: as for `mean_of`.
         force: replace `out`, once the new file is whole.
 
     Raises:
         ShapeshifterError: as `mean_of`, `refuse_to_replace` and `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
-    write_checkpoint(mean_of(checkpoints), out)
+    write_checkpoint(mean_of(checkpoints, ema=ema), out)
 
 
-def mean_of(checkpoints: Sequence[Path]) -> dict[str, Any]:
+def mean_of(checkpoints: Sequence[Path], *, ema: bool = False) -> dict[str, Any]:
     """The mean of fairseq checkpoints of one run; settings and history are the last one's.
 
     ``["extra_state"]["averaged"]`` of the result names the files.
@@ -41,6 +45,7 @@ def mean_of(checkpoints: Sequence[Path]) -> dict[str, Any]:
 
     Args:
         checkpoints: files of one model, at least one; read weights-only, one at a time.
+        ema: take of each its EMA, see `read_weights`.
 
     Raises:
         ShapeshifterError: if a file is no checkpoint, holds more than weights and settings, or is
@@ -49,17 +54,12 @@ def mean_of(checkpoints: Sequence[Path]) -> dict[str, Any]:
     if not checkpoints:
         raise ShapeshifterError("there is nothing to average: give at least one checkpoint")
     *others, last = checkpoints
-    state = read_checkpoint(last)
+    state = read_weights(last, ema)
     model: dict[str, Tensor] = state["model"]
-    # A tied tensor has several names and one storage: it is averaged under the first of them.
-    first_name: dict[tuple[int, torch.Size], str] = {}
-    names = {
-        name: first_name.setdefault((tensor.data_ptr() or id(tensor), tensor.shape), name)
-        for name, tensor in model.items()
-    }
-    sums = {name: model[name].double() for name in names.values() if _is_weight(name, model[name])}
+    names = first_names(model)  # a tied tensor is averaged under the first of them
+    sums = {name: model[name].double() for name in names.values() if is_weight(name, model[name])}
     for path in others:
-        other = read_checkpoint(path)["model"]
+        other = weights_of(path, read_checkpoint(path), ema)
         _refuse_another_model(path, other, last, model)
         for name in sums:
             sums[name] += other[name]
@@ -95,11 +95,6 @@ def last_checkpoints(folder: Path, count: int) -> list[Path]:
     )
 
 
-def _is_weight(name: str, tensor: Tensor) -> bool:
-    """Whether a tensor is averaged: it is no integer and no setting of a factorization."""
-    return tensor.is_floating_point() and not (".factors." in name and tensor.dim() == 0)
-
-
 def _refuse_another_model(
     path: Path, other: dict[str, Tensor], last: Path, model: dict[str, Tensor]
 ) -> None:
@@ -114,7 +109,7 @@ def _refuse_another_model(
                 f"{path} is of another model than {last}: {name} is {tuple(other[name].shape)} "
                 f"there and {tuple(tensor.shape)} here; average checkpoints of one run"
             )
-        if not _is_weight(name, tensor) and not torch.equal(other[name], tensor):
+        if not is_weight(name, tensor) and not torch.equal(other[name], tensor):
             raise ShapeshifterError(
                 f"{path} and {last} differ in {name}, which does not change while training: they "
                 "are of two runs (--layer-gain, --embed-gain); average checkpoints of one run"

@@ -18,7 +18,7 @@ from ..errors import ShapeshifterError
 from ..factorizing import Matrix, factorize, fold, matrices
 from ..projection import Projected, how_near, relative_error
 from .averaging import mean_of
-from .checkpoints import of_file, read_checkpoint, refuse_to_replace, write_checkpoint
+from .checkpoints import of_file, refuse_to_replace, write_checkpoint
 from .counting import task_with
 from .factorized_model import FactorizedModel
 from .options import (
@@ -28,6 +28,7 @@ from .options import (
     plan_of,
     say_what_is_lowered,
 )
+from .weights import read_weights
 
 ARCH = "shapeshifter_transformer"
 # Options that shape a model and that fairseq's base_architecture does not set.
@@ -54,6 +55,7 @@ def project_checkpoint(
     out: Path,
     options: Namespace,
     *,
+    ema: bool = False,
     force: bool = False,
     progress: Callable[[list[Matrix]], Iterable[Matrix]] = iter,
 ) -> Projection:
@@ -66,15 +68,16 @@ def project_checkpoint(
         dense: checkpoint of `--arch transformer` or one of its presets, or of ours with all
             matrices dense.
         options: `FACTOR_OPTIONS`; those that are None or missing have fairseq-train's default.
+        ema: project its EMA, see `read_weights`.
         force: replace `out`, once the new file is whole.
         progress: as for `factorize`.
 
     Raises:
-        ShapeshifterError: if `dense` is none, or factorized already, or as `read_checkpoint`,
+        ShapeshifterError: if `dense` is none, or factorized already, or as `read_weights`,
             `factorize` and `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
-    state = read_checkpoint(dense)
+    state = read_weights(dense, ema)
     settings = _settings(dense, state)
     if _is_factorized(state):
         raise ShapeshifterError(
@@ -107,30 +110,39 @@ def project_checkpoint(
     return Projection(projected, before, after, _options_of(settings))
 
 
-def fold_checkpoints(checkpoints: Sequence[Path], out: Path, *, force: bool = False) -> None:
+def fold_checkpoints(
+    checkpoints: Sequence[Path], out: Path, *, ema: bool = False, force: bool = False
+) -> None:
     """Write an ordinary checkpoint of fairseq's `--arch transformer`, for which nothing of ours is
     needed: it loads weights-only, without an allow-list.
 
     Args:
         checkpoints: of one factorized model; of several the mean of the factors is folded.
+        ema: fold the EMA, see `read_weights`.
         force: replace `out`, once the new file is whole.
 
     Raises:
-        ShapeshifterError: if a file is none of a factorized model, or as `mean_of` and
-            `write_checkpoint` do.
+        ShapeshifterError: if a file is none of a factorized model, or as `mean_of`,
+            `read_weights` and `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
-    state = mean_of(checkpoints) if len(checkpoints) > 1 else read_checkpoint(*checkpoints)
+    if len(checkpoints) > 1:
+        state = mean_of(checkpoints, ema=ema)
+    else:
+        state = read_weights(*checkpoints, ema)
     write_checkpoint(_folded(checkpoints[-1], state), out)
 
 
-def load_model(path: Path) -> tuple[nn.Module, Namespace]:
+def load_model(path: Path, ema: bool = False) -> tuple[nn.Module, Namespace]:
     """The Transformer in a checkpoint, factorized or dense, in single precision; its options.
 
+    Args:
+        ema: with its EMA, see `read_weights`.
+
     Raises:
-        ShapeshifterError: if it is another model's, or as `read_checkpoint` does.
+        ShapeshifterError: if it is another model's, or as `read_weights` does.
     """
-    state = read_checkpoint(path)
+    state = read_weights(path, ema)
     settings = _settings(path, state)
     return _model(path, state, settings, _dictionaries(path, state, settings)), settings
 

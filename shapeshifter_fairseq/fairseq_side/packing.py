@@ -17,7 +17,13 @@ from .conversion import load_model
 
 
 def pack(
-    checkpoint: Path, data: Path, out: Path, precision: Precision, *, force: bool = False
+    checkpoint: Path,
+    data: Path,
+    out: Path,
+    precision: Precision,
+    *,
+    ema: bool = False,
+    force: bool = False,
 ) -> None:
     """Pack a trained model, factorized or dense.
 
@@ -26,6 +32,7 @@ def pack(
         data: the prepared corpus that it was trained on.
         out: the file.
         precision: of the weights.
+        ema: pack its EMA, see `read_weights`.
         force: replace `out`, once the new file is whole.
 
     Raises:
@@ -34,7 +41,7 @@ def pack(
     refuse_to_replace(out, force)
     corpus = Corpus.read(data)
     corpus.dictionaries(data)
-    model, settings = load_model(checkpoint)
+    model, settings = load_model(checkpoint, ema)
     encoder, decoder = model.encoder, model.decoder
     if settings.encoder_normalize_before != settings.decoder_normalize_before:
         raise ShapeshifterError("--encoder- and --decoder-normalize-before have to be the same")
@@ -86,7 +93,9 @@ def _without_empty(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight for name, weight in weights.items() if weight.numel()}
 
 
-def check(checkpoint: Path, data: Path, packed: Path) -> tuple[float, float, str]:
+def check(
+    checkpoint: Path, data: Path, packed: Path, *, ema: bool = False
+) -> tuple[float, float, str]:
     """BLEU on the validation set of a model as it is and as it was packed, and its signature.
 
     Both are translated by CTranslate2 in float32 with beam 5.
@@ -101,7 +110,7 @@ def check(checkpoint: Path, data: Path, packed: Path) -> tuple[float, float, str
     bleu, scores = BLEU(lowercase=corpus.lowercased), []
     with TemporaryDirectory() as work:
         exact = Path(work) / "exact.pack"
-        pack(checkpoint, data, exact, "fp32")
+        pack(checkpoint, data, exact, "fp32", ema=ema)
         for number, file in enumerate((exact, packed)):
             folder = Path(work) / str(number)
             unpack(file, folder, "float32")

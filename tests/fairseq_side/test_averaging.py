@@ -89,6 +89,64 @@ def test_the_last_checkpoints_by_updates_then_by_epochs(tmp_path):
     assert by_updates == ["checkpoint_1_100.pt", "checkpoint_2_1000.pt"]
 
 
+def write_ema(path: Path, value: float, ema: float, **more: torch.Tensor) -> Path:
+    """As `write`, after a training with --store-ema."""
+    state = load(write(path, value))
+    # As it really comes: the scale, by rounding, is not quite the same.
+    average = load(write(path.with_name("ema"), ema, scale=2.0 - 2**-20))["model"]
+    state["extra_state"] |= {"ema": average, **more}
+    torch.save(state, path)
+    path.with_name("ema").unlink()
+    return path
+
+
+def test_no_average_carries_the_ema_of_one(tmp_path, caplog):
+    paths = [write_ema(tmp_path / f"{value}.pt", value, 10 * value) for value in (1.0, 3.0)]
+    average(paths, tmp_path / "out.pt")
+    state = load(tmp_path / "out.pt")
+    assert state["model"]["half"].tolist() == [2.0] * 2 and "ema" not in state["extra_state"]
+    (said,) = caplog.messages
+    assert str(paths[-1]) in said and "--ema" in said
+
+
+@pytest.mark.parametrize("fp32", [False, True])
+def test_the_mean_of_the_ema(fp32, tmp_path, caplog, capsys):
+    """In single precision where --ema-fp32 kept it so; the scale is the model's own."""
+    paths = []
+    for value in (1.0, 3.0):
+        more = {}
+        if fp32:  # each tied tensor by itself, as fairseq makes them of a model in half precision
+            tensors = load(write(tmp_path / "more", 10 * value + 2**-12))["model"]
+            more = {"ema_fp32_params": {name: t.float().clone() for name, t in tensors.items()}}
+        paths.append(write_ema(tmp_path / f"{value}.pt", value, 10 * value, **more))
+    arguments = ["average", tmp_path / "out.pt", *paths, "--ema"]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    assert "the mean of the EMA of 1.0.pt, 3.0.pt" in capsys.readouterr().out
+    assert not caplog.messages
+    state = load(tmp_path / "out.pt")
+    model, extra = state["model"], state["extra_state"]
+    assert not {"ema", "ema_fp32_params"} & extra.keys()
+    tied = [
+        model[f"{name}.factors.A"] for name in ("encoder.embed_tokens", "decoder.output_projection")
+    ]
+    assert tied[0][0, 0] == (20 + 2**-12 if fp32 else 20)
+    assert tied[0].data_ptr() == tied[1].data_ptr()
+    assert model["encoder.embed_tokens.factors.scale"] == 2
+    assert model["encoder.steps"].tolist() == [7] and model["encoder.steps"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("kind, words", [("none", "holds no EMA"), ("other", "lacks half")])
+def test_an_ema_that_there_is_not_is_one_line(kind, words, tmp_path, capsys):
+    path = write(tmp_path / "odd.pt", 1) if kind == "none" else write_ema(tmp_path / "odd.pt", 1, 2)
+    if kind == "other":
+        state = load(path)
+        del state["extra_state"]["ema"]["half"]
+        torch.save(state, path)
+    assert cli.main(["average", str(tmp_path / "out.pt"), str(path), "--ema"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line and str(path) in line and not (tmp_path / "out.pt").exists()
+
+
 class Hostile:
     def __reduce__(self):
         return os.system, ("touch pwned",)

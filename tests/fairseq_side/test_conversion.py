@@ -17,6 +17,7 @@ from fairseq.models.transformer import TransformerModel
 
 import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import cli
+from shapeshifter_fairseq.fairseq_side.conversion import load_model
 from shapeshifter_fairseq.fairseq_side.counting import task_with
 from tests.fairseq_side.test_averaging import broken
 
@@ -251,6 +252,33 @@ def test_of_several_checkpoints_the_factors_are_averaged(tmp_path):
     torch.testing.assert_close(state["model"][f"{name}.weight"], expected)
     tied = [state["model"][f"{side}.embed_tokens.weight"] for side in ("encoder", "decoder")]
     assert tied[0].data_ptr() == tied[1].data_ptr()
+
+
+@pytest.mark.parametrize("ema", [False, True])
+@pytest.mark.parametrize("command", ["fold", "project", "pack"])
+def test_of_weights_and_ema_it_takes_what_is_wanted(command, ema, tmp_path, capsys, caplog):
+    """And says which."""
+    kind = ["--arch", "transformer"] if command == "project" else OURS
+    models = {
+        "ema": trained(tmp_path / "ema.pt", *kind, seed=1),
+        "model": trained(tmp_path / "t.pt", *kind),
+    }
+    state = load(tmp_path / "t.pt")
+    state["extra_state"]["ema"] = models["ema"].state_dict()
+    torch.save(state, tmp_path / "t.pt")
+    wanted, option = models["ema" if ema else "model"], ["--ema"] if ema else []
+    if command == "pack":
+        model, _ = load_model(tmp_path / "t.pt", ema)
+        found = model.encoder.layers[0].fc1.bias
+    else:
+        rest = RANKS if command == "project" else []
+        assert run(command, tmp_path / "t.pt", tmp_path / "out.pt", *rest, *option) == 0
+        assert ("EMA" in capsys.readouterr().out) == ema
+        state = load(tmp_path / "out.pt")
+        assert "ema" not in state["extra_state"]
+        found = state["model"]["encoder.layers.0.fc1.bias"]
+    assert torch.equal(found, wanted.encoder.layers[0].fc1.bias)
+    assert ["--ema" in line for line in caplog.messages] == ([] if ema else [True])
 
 
 def test_what_was_folded_is_projected_again(tmp_path, capsys):
