@@ -23,6 +23,7 @@ from .errors import ShapeshifterError
 from .factorizations import Factorization, family_named
 from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
 from .plan import Plan, Rule
+from .together import build_apart
 
 
 @dataclass
@@ -138,7 +139,10 @@ def fold(model: nn.Module, keep: Callable[[nn.Module], bool] = lambda layer: Fal
         for name, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, (FactorizedLinear, FactorizedEmbedding)) and not keep(module)
     }
-    return _replace(model, layers, dense_layer)
+    model = _replace(model, layers, dense_layer)
+    if not any(isinstance(module, Factorization) for module in model.modules()):
+        build_apart(model)
+    return model
 
 
 def check(model: nn.Module, plan: Plan) -> None:

@@ -20,6 +20,7 @@ normalisation and the `Conv1D` layers of GPT-2 stay dense.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -124,6 +125,11 @@ class FactorQuantizer(HfQuantizer):
             layer, _, parameter = name.rpartition(".")
             setattr(model.get_submodule(layer), parameter, model.get_parameter(source))
         self.replace_matrices(model)
+        # Some of transformers' models then initialise the weights of their layers. These come from
+        # the file, or are drawn below.
+        for module in model.modules():
+            if isinstance(module, Factorization):
+                module.weight = partial(_as_initialised, module)
         # The file holds each matrix once; transformers would look for it under each of its names.
         self._taken = repeated_factors(model)
         for name in self._taken:
@@ -134,6 +140,9 @@ class FactorQuantizer(HfQuantizer):
             layer = model.get_submodule(name.rpartition(".")[0])
             layer.factors = model.get_submodule(source)
         self._taken = {}
+        for module in model.modules():
+            if isinstance(module, Factorization):
+                vars(module).pop("weight", None)
         if self.pre_quantized:
             self._draw_missing(model)
         else:
@@ -192,6 +201,13 @@ class FactorQuantizer(HfQuantizer):
 
     def is_serializable(self) -> bool:
         return True
+
+
+def _as_initialised(factors: Factorization) -> Tensor:
+    """W with the mark by which transformers' initialisers leave a tensor alone."""
+    weight = Factorization.weight(factors)
+    weight._is_hf_initialized = True
+    return weight
 
 
 def repeated_factors(model: nn.Module) -> dict[str, str]:

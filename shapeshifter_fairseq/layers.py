@@ -17,6 +17,7 @@ To tie an output projection to an embedding, let both hold one `Factorization`::
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,36 @@ LAYER_GAIN = 2.0
 EMBED_GAIN = 6.0
 
 
-class FactorizedLinear(nn.Module):
+class FactorizedLayer(nn.Module):
+    """What both layers have: a weight W that is computed from `factors`."""
+
+    factors: Factorization
+
+    @property
+    def weight(self) -> Tensor:
+        """W, to read; a write into it raises a `ShapeshifterError`, see `Factorization.weight`.
+
+        Shape: (out_features, in_features) or (num_embeddings, embedding_dim)
+        """
+        return self.factors.weight()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            raise ShapeshifterError(
+                "the weight of a layer in factors is computed from them and cannot be set: to tie "
+                "two layers, layer.factors = other.factors; for the nearest factors of a matrix, "
+                "layer.factors.project_(matrix, gain)"
+            )
+        super().__setattr__(name, value)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise ShapeshifterError(
+            "torch.jit.script cannot compile layers in factors; turn them into ordinary ones by "
+            "fold(model) first"
+        )
+
+
+class FactorizedLinear(FactorizedLayer):
     """y = x W^T + b as `nn.Linear` computes it, with W (out_features, in_features) in factors.
 
     Args:
@@ -84,11 +114,6 @@ class FactorizedLinear(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
-    @property
-    def weight(self) -> Tensor:
-        """W.  # shape: (out_features, in_features)"""
-        return self.factors.weight()
-
     def forward(self, x: Tensor) -> Tensor:  # shape: (*, in_features) -> (*, out_features)
         # As one matrix: torch multiplies a batch of matrices with a weight that needs no gradient,
         # as the kept W is, one after the other, several times slower (seen in beam search).
@@ -99,7 +124,7 @@ class FactorizedLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
-class FactorizedEmbedding(nn.Module):
+class FactorizedEmbedding(FactorizedLayer):
     """A lookup table as `nn.Embedding` has it, with W (num_embeddings, embedding_dim) in factors.
 
     Args:
@@ -154,11 +179,6 @@ class FactorizedEmbedding(nn.Module):
     def reset_parameters(self, gain: float = EMBED_GAIN) -> None:
         """Draw W with the spread that `nn.Embedding` gives it."""
         self.factors.initialize_(std=1.0, gain=gain)
-
-    @property
-    def weight(self) -> Tensor:
-        """W.  # shape: (num_embeddings, embedding_dim)"""
-        return self.factors.weight()
 
     def forward(self, index: Tensor) -> Tensor:  # shape: (*) -> (*, embedding_dim)
         return self.factors.rows(index)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .factorizations import Factorization
+from .factorizations.computed import is_exported
 from .factorizations.cost import part_of, table_of
 from .factorizations.kept import autocast_dtype
 
@@ -28,7 +29,9 @@ from .factorizations.kept import autocast_dtype
 def build_together(model: nn.Module) -> nn.Module:
     """Let each forward pass of a model with gradients build its matrices together.
 
-    It does not matter whether matrices become factors, or layers again, before or after.
+    It does not matter whether matrices become factors before or after. Of a model that is folded,
+    until no factors are left, nothing stays (`torch.jit.script` would not compile it): call this
+    again if it gets some again.
 
     Returns:
         The same model.
@@ -37,6 +40,16 @@ def build_together(model: nn.Module) -> nn.Module:
         model.register_forward_pre_hook(_open)
         model.register_forward_hook(_close, always_call=True)
     return model
+
+
+def build_apart(model: nn.Module) -> None:
+    """Take back what `build_together` did to a model, or to parts of it."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if hook in (_open, _close)]:
+                del hooks[key]
+                module._forward_hooks_always_called.pop(key, None)
+        vars(module).pop("_built_together", None)
 
 
 @contextmanager
@@ -53,7 +66,8 @@ def built_together(model: nn.Module) -> Iterator[None]:
 
 
 def _open(model: nn.Module, inputs: Any) -> None:
-    opened = _begin(model) if torch.is_grad_enabled() else []
+    # An exported graph builds its matrices one by one: of this it could follow nothing.
+    opened = _begin(model) if torch.is_grad_enabled() and not is_exported() else []
     # Behind those of the pass that this one is part of, if a model calls itself.
     model._built_together = [*getattr(model, "_built_together", ()), opened]
 

@@ -296,6 +296,13 @@ def test_what_is_wrong_is_said_in_a_line_and_changes_nothing():
         hf.factorize(bert(), PLANS[bert], gain=3)
 
 
+def test_an_initialiser_of_a_models_own_raises():
+    """T5 writes into the weights of the layers that its blocks hold."""
+    with pytest.raises(ShapeshifterError, match="before it is factorized"):
+        model = small(t5)
+        model.apply(model._init_weights)
+
+
 # --- the papers' sizes --------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The layers compute what the layers they replace compute, from factors."""
 
 import copy
+import io
 import math
 from functools import partial
 
@@ -10,9 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError
+from shapeshifter_fairseq import (
+    FactorizedEmbedding,
+    FactorizedLinear,
+    ShapeshifterError,
+    built_together,
+)
 from shapeshifter_fairseq.factorizations import FAMILIES
 
+ALL_FAMILIES = sorted(FAMILIES)
 LINEAR_FAMILIES = sorted(name for name, family in FAMILIES.items() if family.for_linear)
 
 
@@ -156,3 +163,105 @@ def test_layers_can_be_wrapped(family, wrapped):
     plain = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
     found = torch.autograd.grad(wrap(layer)(x).square().sum(), [x, *layer.parameters()])
     torch.testing.assert_close(found, plain)
+
+
+# --- the weight is to read -------------------------------------------------------------------
+
+WRITES = {
+    "zeros_": lambda w: nn.init.zeros_(w),
+    "zeros_ of data": lambda w: nn.init.zeros_(w.data),
+    "normal_": lambda w: nn.init.normal_(w, std=0.1),
+    "by name": lambda w: nn.init.uniform_(tensor=w),
+    "xavier_uniform_": lambda w: nn.init.xavier_uniform_(w.data),
+    "kaiming_normal_": lambda w: nn.init.kaiming_normal_(w),
+    "trunc_normal_": lambda w: nn.init.trunc_normal_(w),
+    "orthogonal_": lambda w: nn.init.orthogonal_(w),
+    "data.copy_": lambda w: w.data.copy_(torch.ones(w.shape)),
+    "data =": lambda w: setattr(w, "data", torch.ones(w.shape)),
+    "row =": lambda w: w.data.__setitem__(1, 0),
+    "row.zero_": lambda w: w.detach()[1].zero_(),
+    "+=": lambda w: w.data.__iadd__(1),
+    "a view": lambda w: w.data.T[3:].fill_(0),
+    "unbind": lambda w: w.data.unbind()[0].fill_(0),
+    "out=": lambda w: torch.mul(w.detach().clone(), 2, out=w.data),
+    "many at once": lambda w: torch._foreach_zero_([w.data]),
+    "inplace=": lambda w: F.relu(w.data, inplace=True),
+    "max_norm=": lambda w: F.embedding(torch.tensor([0]), w.data, max_norm=0.1),
+}
+
+
+def some_layers(family: str = "kronecker") -> list[nn.Module]:
+    layers = [FactorizedEmbedding(40, 16, rank=2, family=family)]
+    if FAMILIES[family].for_linear:
+        layers.append(FactorizedLinear(16, 40, rank=2, family=family))
+    return layers
+
+
+def assert_a_write_raises(layer: nn.Module, write) -> None:
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    weight = layer.weight.clone()
+    with pytest.raises(ShapeshifterError, match="nothing can be written into it: .*project_"):
+        write(layer.weight)
+    assert torch.equal(layer.weight, weight)
+    assert all(torch.equal(layer.state_dict()[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_into_the_weight_raises(write):
+    for layer in some_layers():
+        for training in (True, False):
+            for gradients in (True, False):
+                with torch.set_grad_enabled(gradients):
+                    assert_a_write_raises(layer.train(training), write)
+                    assert_a_write_raises(copy.deepcopy(layer), write)
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_a_write_into_the_weight_of_every_family_raises(family):
+    for layer in some_layers(family):
+        assert_a_write_raises(layer, WRITES["zeros_ of data"])
+        with torch.no_grad():
+            assert_a_write_raises(layer.eval(), WRITES["zeros_ of data"])
+
+
+def test_a_write_raises_while_matrices_are_built_together():
+    layers = nn.ModuleList(some_layers()[1] for _ in range(2))
+    with built_together(layers):
+        for layer in layers:
+            assert_a_write_raises(layer, WRITES["zeros_"])
+
+
+def test_an_initialiser_that_walks_a_model_raises():
+    def init(module: nn.Module) -> None:
+        if "Linear" in type(module).__name__:
+            nn.init.xavier_uniform_(module.weight)
+
+    model = nn.Sequential(nn.Linear(16, 16), FactorizedLinear(16, 40, rank=2))
+    with pytest.raises(ShapeshifterError, match="before it is factorized"):
+        model.apply(init)
+
+
+@pytest.mark.parametrize("value", [nn.Parameter(torch.ones(40, 16)), torch.ones(40, 16)])
+def test_the_weight_cannot_be_set(value):
+    for layer in some_layers():
+        with pytest.raises(ShapeshifterError, match="cannot be set: to tie .* other.factors"):
+            layer.weight = value
+
+
+def test_who_reads_the_weight_gets_ordinary_tensors():
+    layer, dense, x = some_layers()[1], nn.Linear(16, 40), torch.randn(3, 16)
+    for weight in (layer.weight, layer.eval().weight):
+        with torch.no_grad():
+            dense.weight.data.copy_(weight)
+            dense.weight[1] = weight[1]
+        file = io.BytesIO()
+        torch.save(weight, file)
+        read = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+        for found in (read, weight.clone(), copy.deepcopy(weight), dense.weight.data):
+            assert type(found) is torch.Tensor and torch.equal(found, weight)
+            found.zero_()
+        expected = F.linear(x, weight.clone())
+        assert torch.equal(F.linear(x, weight), expected)
+        assert type(F.linear(x, weight)) is torch.Tensor
+    F.linear(x, layer.weight).sum().backward()
+    assert all(factor.grad.abs().sum() > 0 for factor in layer.factors.parameters())

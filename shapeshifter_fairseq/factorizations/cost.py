@@ -23,6 +23,8 @@ CALL = 2**17
 # How many times longer several small products take for a multiplication than a large one does. A
 # processor's figure is the family's; a GPU multiplies so fast that it waits for memory instead.
 GPU_SLOWNESS = 8.0
+# Vectors of a large batch, beside which building W costs nothing.
+MANY = 2**20
 
 
 def is_gpu(device: torch.device) -> bool:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ShapeshifterError
-from .cost import CALL, GPU_SLOWNESS, ROWS_A_TOKEN, is_gpu
+from .computed import computed, is_exported, is_followed
+from .cost import CALL, GPU_SLOWNESS, MANY, ROWS_A_TOKEN, is_gpu
 from .drawing import Drawn
 from .fitting import Fitted
 from .kept import KeptWeight
@@ -136,11 +137,18 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     # --- W ---------------------------------------------------------------------------------
 
     def weight(self) -> Tensor:
-        """W itself: differentiable, or the copy that is kept while the module does not train.
+        """W itself, to read: differentiable, or the copy that is kept while the module does not
+        train.
 
         Returns:
-            Tensor, shape: (n, m)
+            Tensor, shape: (n, m); a write into it raises, see `ComputedWeight`
         """
+        weight = self._weight()
+        if is_followed():
+            return weight
+        return self._kept.to_read(weight) if self._keeps_w else computed(weight)
+
+    def _weight(self) -> Tensor:
         if self._keeps_w:
             return self._kept.of(self, self.materialize)
         return self.materialize() if self._builder is None else self._builder.weight_of(self)
@@ -183,7 +191,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
 
     @property
     def _keeps_w(self) -> bool:
-        return not (self.training or torch.is_grad_enabled())
+        return not (self.training or torch.is_grad_enabled() or is_exported())
 
     # --- what layers use -------------------------------------------------------------------
 
@@ -200,9 +208,9 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
             IndexError: if an index is below 0 or not below n; on a GPU, as `nn.Embedding` does,
                 torch stops with an assertion instead.
         """
-        whole = self._keeps_w or self._builder is not None
+        whole = self._keeps_w or self._builder is not None or is_exported()
         if whole or self.n <= ROWS_A_TOKEN * index.numel():
-            return F.embedding(index, self.weight()).to(self.scale.dtype)
+            return F.embedding(index, self._weight()).to(self.scale.dtype)
         index, shape = index.flatten(), index.shape
         # Adds zeros that are looked up in one that stands for n: torch checks the indices as those
         # of any table, and on a GPU nothing waits for the answer. The factors would not notice: an
@@ -223,13 +231,14 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         Returns:
             Tensor, shape: (T, n)
         """
-        if self.is_cheaper_by_factors(len(x)):
+        # An exported graph serves batches of any size: it takes the way of large ones.
+        if self.is_cheaper_by_factors(MANY if is_exported() else len(x)):
             y = self._by_factors(x)
             if self.zero_row is not None:
                 y[:, self.zero_row] = 0
             return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
-        if self._keeps_w or self._builder is not None:
-            return F.linear(x, self.weight(), bias)
+        if self._keeps_w or self._builder is not None or is_exported():
+            return F.linear(x, self._weight(), bias)
         return self._linear_with_w(x, bias)
 
     def is_cheaper_by_factors(self, vectors: int) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .computed import computed
+
 
 class KeptWeight:
     """The W of one module, with the tensors that it was built from."""
@@ -19,6 +21,13 @@ class KeptWeight:
         self._source: tuple[Any, ...] | None = None
         self._tensors: list[Tensor] = []
         self._weight: Tensor | None = None
+        self._to_read: Tensor | None = None
+
+    def to_read(self, weight: Tensor) -> Tensor:
+        """The kept W, which `of` has just given, as one that nobody can write into."""
+        if self._to_read is None:
+            self._to_read = computed(weight)
+        return self._to_read
 
     def of(self, module: nn.Module, build: Callable[[], Tensor]) -> Tensor:
         """The kept W, or a new one by `build` if a parameter or autocast has changed since.
@@ -33,6 +42,7 @@ class KeptWeight:
         if self._weight is None or self._source != source:
             # With the tensors themselves, so that no others get their ids.
             self._source, self._tensors, self._weight = source, parameters, build()
+            self._to_read = None
         return self._weight
 
 

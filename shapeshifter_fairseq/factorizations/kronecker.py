@@ -138,5 +138,5 @@ class Kronecker(Factorization):
         inner = x @ self.B.view(-1, m2).T  # shape: (T*m1, r*n2)
         inner = inner.view(-1, m1 * self.rank, n2)
         left = (self.A * self.scale).view(n1, -1)  # shape: (n1, m1*r)
-        y = torch.bmm(left.expand(len(inner), -1, -1), inner)  # shape: (T, n1, n2)
+        y = torch.bmm(left.expand(inner.shape[0], -1, -1), inner)  # shape: (T, n1, n2)
         return y.view(-1, n1 * n2)[:, : self.n]

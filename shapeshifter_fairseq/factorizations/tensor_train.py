@@ -131,10 +131,10 @@ class TensorTrain(Factorization):
         for core in reversed(cores):
             _, rows, columns, rank = core.shape
             before //= columns
-            y = y.reshape(len(x), before, columns, rank, after)
+            y = y.reshape(x.shape[0], before, columns, rank, after)
             y = torch.einsum("tbmra,qnmr->tbqna", y, core)
             after *= rows
-        return y.reshape(len(x), after)[:, : self.n]
+        return y.reshape(x.shape[0], after)[:, : self.n]
 
 
 def _divided(core: Tensor, bond: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Word2KetXS(Factorization):
         for matrix in reversed(matrices):
             _, rows, columns = matrix.shape
             before //= columns
-            y = y.reshape(len(x), self.rank, before, columns, after)
+            y = y.reshape(x.shape[0], self.rank, before, columns, after)
             y = torch.einsum("tkbqa,knq->tkbna", y, matrix)
             after *= rows
-        return y.sum(1).reshape(len(x), after)[:, : self.n]
+        return y.sum(1).reshape(x.shape[0], after)[:, : self.n]

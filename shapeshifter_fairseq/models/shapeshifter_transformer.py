@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerModel, base_architecture, transformer_iwslt_de_en
 from fairseq.modules import MultiheadAttention
 from fairseq.tasks import FairseqTask
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
+from ..factorizations import Factorization
+from ..factorizations.cost import MANY
 from ..factorizing import factorize, fold
 from ..fairseq_side.factorized_model import FactorizedModel, refuse
 from ..fairseq_side.options import (
@@ -25,7 +29,7 @@ from ..fairseq_side.options import (
     say_what_is_lowered,
 )
 from ..fairseq_side.staging import stage_in_trainer
-from ..layers import EMBED_GAIN, LAYER_GAIN, FactorizedLinear
+from ..layers import EMBED_GAIN, LAYER_GAIN, FactorizedLayer, FactorizedLinear
 from ..plan import Family
 from ..stages import Stages
 from ..together import build_together
@@ -45,8 +49,7 @@ _UNSUPPORTED = {
 }
 
 
-# Vectors of a large batch, beside which building W costs nothing, and of a beam.
-MANY, FEW = 2**20, 5
+FEW = 5  # vectors of a beam
 
 
 @register_model("shapeshifter_transformer")
@@ -57,6 +60,8 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     """
 
     stages: Stages | None = None  # with --stage-updates: what is dense at first, and until when
+    # Of the layers that were folded for generation: to fold a checkpoint that is loaded later.
+    _factors_before: Mapping[str, Factorization] = MappingProxyType({})
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -99,11 +104,30 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
             )
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
-        """As fairseq's; a model with stages first factorizes what the checkpoint has in factors."""
+        """As fairseq's; a model with stages first factorizes what the checkpoint has in factors,
+        and one that was made for generation folds that."""
+        state_dict = self._folded(state_dict)
         if self.stages is not None:
             self.stages.take_shape_of(state_dict, self)
             self.choose_attention_()
         return super().load_state_dict(state_dict, strict, model_cfg, args)
+
+    def _folded(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint whose matrices are whole where `make_generation_fast_` folded them."""
+        state = dict(state_dict)
+        for name, factors in self._factors_before.items():
+            prefix = f"{name}.factors."
+            held = [key for key in state if key.startswith(prefix)]
+            if held:
+                try:
+                    factors.load_state_dict({key[len(prefix) :]: state.pop(key) for key in held})
+                except RuntimeError as error:
+                    raise ShapeshifterError(
+                        f"the checkpoint is of another model: {name} has other factors there; use "
+                        "the ranks and the --factorization that it was trained with"
+                    ) from error
+                state[f"{name}.weight"] = factors.materialize().detach()
+        return state
 
     def choose_attention_(self) -> None:
         """Let attention call its projections where they are cheaper factor by factor.
@@ -129,9 +153,19 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         for those that are faster factor by factor."""
         self.eval()
         with torch.no_grad():
+            before = _factors_of(self)
             fold(self, keep=partial(_is_cheaper_by_factors, vectors=FEW))
+            after = _factors_of(self)
+        if before != after:  # called again, there is nothing left to fold
+            self._factors_before = {name: before[name] for name in before.keys() - after.keys()}
         self.choose_attention_()
         super().make_generation_fast_(**kwargs)
+
+
+def _factors_of(model: nn.Module) -> dict[str, Factorization]:
+    """The factors of each layer that has some, by the layer's names."""
+    layers = model.named_modules(remove_duplicate=False)
+    return {name: layer.factors for name, layer in layers if isinstance(layer, FactorizedLayer)}
 
 
 def _is_cheaper_by_factors(layer: nn.Module, vectors: int) -> bool:

@@ -65,6 +65,13 @@ def test_from_pretrained_translates(trained, corpus):
     )
     sentences = (corpus.parent / "test.xx").read_text().splitlines()
     assert model.translate(sentences) == translate(corpus, [trained / "checkpoint_best.pt"])
+    # It loads the checkpoint that it came from, though its layers were folded.
+    state = torch.load(trained / "checkpoint_best.pt", weights_only=True)["model"]
+    for name, parameter in model.models[0].named_parameters():
+        if "layer_norm" not in name:
+            torch.nn.init.zeros_(parameter.data)
+    model.models[0].load_state_dict(state)
+    assert model.translate(sentences) == translate(corpus, [trained / "checkpoint_best.pt"])
 
 
 def test_fold_gives_the_same_translations(trained, corpus, tmp_path):

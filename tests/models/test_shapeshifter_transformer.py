@@ -335,3 +335,30 @@ def test_a_model_that_only_generates_keeps_what_is_faster_in_factors():
     assert isinstance(model.decoder.layers[0].fc1, FactorizedLinear)
     assert type(model.decoder.embed_tokens) is nn.Embedding
     assert type(model.decoder.output_projection) is nn.Linear
+
+
+@pytest.mark.parametrize("ties", ["", "--share-all-embeddings"])
+@pytest.mark.parametrize("family", ["kronecker", "monarch/blocks=2"])
+def test_a_model_that_only_generates_loads_checkpoints_in_factors(family, ties):
+    """As `from_pretrained` returns it: its layers are folded, but not those faster in factors."""
+
+    def build(rank: int = 2) -> ShapeshifterTransformerModel:
+        ranks = ["--layer-rank", str(rank), "--embed-rank", "2", "--factorization", family]
+        size = "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 64"
+        size += " --encoder-ffn-embed-dim 96"
+        options = [*size.split(), *ranks, *ties.split()]
+        return build_models("shapeshifter_transformer", 50, 50, True, options)[1].eval()
+
+    model, other = build(), build()
+    model.make_generation_fast_()
+    model.make_generation_fast_()  # nothing more to fold
+    checkpoint = other.state_dict()
+    model.load_state_dict(checkpoint)
+    assert checkpoint.keys() == other.state_dict().keys()
+    tokens = torch.arange(4, 10).view(2, 3)
+    with torch.no_grad():
+        found, expected = (one(tokens, torch.tensor([3, 3]), tokens)[0] for one in (model, other))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    model.load_state_dict(model.state_dict())  # and its own
+    with pytest.raises(ShapeshifterError, match="is of another model"):
+        model.load_state_dict(build(rank=3).state_dict())

@@ -1,0 +1,105 @@
+"""W as its users get it: to read. What they wrote into it would be lost, so a write raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ShapeshifterError
+
+# Torch's functions that write into their first argument have names that end with "_"; and these.
+_WRITERS = {"__set__", "__setitem__"} | {
+    f"__i{name}__"
+    for name in "add sub mul truediv floordiv mod pow and or xor lshift rshift".split()
+}
+
+
+class ComputedWeight(Tensor):
+    """A W that was multiplied out from factors, or a view of it.
+
+    Whatever reads it gets ordinary tensors.
+
+    Raises:
+        ShapeshifterError: by whatever writes into it, through `.data` or a view too: an initialiser
+            of `nn.init`, `copy_`, an assignment to a row. (What leaves torch, as `.numpy()` does,
+            is not seen.)
+    """
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None) -> Any:
+        kwargs = kwargs or {}
+        if any(_is_computed(tensor) for tensor in _written(function, args, kwargs)):
+            raise ShapeshifterError(NO_WRITING)
+        with torch._C.DisableTorchFunctionSubclass():
+            result = function(*args, **kwargs)
+        computed = [one for one in (*args, *kwargs.values()) if isinstance(one, cls)]
+        return _with_views_computed(result, computed)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:  # a copy is its owner's
+        return self.detach().clone()
+
+    def __reduce_ex__(self, protocol: int) -> Any:
+        return self.detach().clone().__reduce_ex__(protocol)
+
+
+NO_WRITING = (
+    "the weight of a layer in factors is computed from them, so nothing can be written into it: "
+    "initialise the model before it is factorized, draw the layer with layer.reset_parameters(), "
+    "give it a matrix with layer.factors.project_(matrix, gain), or write into layer.weight.clone()"
+)
+
+
+def computed(weight: Tensor) -> Tensor:
+    """The same numbers as a `ComputedWeight`; a tensor of another kind than torch's own is left as
+    it is."""
+    return weight.as_subclass(ComputedWeight) if type(weight) is Tensor else weight
+
+
+def is_followed() -> bool:
+    """Whether something follows what is computed, and would stumble over a `ComputedWeight`:
+    a compiler, an export, a trace or a transform of `torch.func`."""
+    followed = torch.compiler.is_compiling() or is_exported()
+    return followed or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def is_exported() -> bool:
+    """Whether a graph is made that is to serve inputs of other sizes, where factors have theirs:
+    by `torch.export`, `torch.onnx.export` or `torch.jit.trace`."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def _is_computed(value: Any) -> bool:
+    return isinstance(value, ComputedWeight) or (
+        isinstance(value, (list, tuple)) and any(map(_is_computed, value))
+    )
+
+
+def _written(function: Callable, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """What of its arguments a function of torch's writes into."""
+    name = function.__name__
+    if name == "requires_grad_" or getattr(function, "__self__", None) is Tensor.requires_grad:
+        return []
+    written = [kwargs.get("out")]
+    if name in _WRITERS or (name.endswith("_") and not name.endswith("__")):
+        written += args[:1] or list(kwargs.values())[:1]
+    if kwargs.get("inplace"):
+        written += args[:1]
+    if kwargs.get("max_norm") is not None:  # of a lookup, which scales the rows it finds
+        written += args
+    return written
+
+
+def _with_views_computed(result: Any, of: list[Tensor]) -> Any:
+    if isinstance(result, Tensor):
+        if not isinstance(result, ComputedWeight) and any(_share(result, one) for one in of):
+            return result.as_subclass(ComputedWeight)
+    elif type(result) in (list, tuple):  # of `split`, `unbind`
+        return type(result)(_with_views_computed(one, of) for one in result)
+    return result
+
+
+def _share(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage()._cdata == other.untyped_storage()._cdata
