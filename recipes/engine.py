@@ -160,13 +160,15 @@ class Engine:
                 step.make(step.makes)
                 self._remember(step, step.stamp)
         except (Failed, OSError, ValueError) as error:
-            reason = reason_of(error)
-            if is_full(self.folder):
-                reason = f"the disk of {self.folder} is full"
+            reason, way_out = reason_of(error), step.way_out
+            places = (self.folder, step.makes.parent)
+            if full := [place for place in places if place.is_dir() and is_full(place)]:
+                reason = f"the disk of {full[0]} is full"
+                way_out = "make room, and the same command goes on"
             if step.folder:
                 shutil.rmtree(_part(step.makes), ignore_errors=True)
-            if step.way_out:
-                reason = f"the step '{step.name}' failed: {reason} -- {step.way_out}"
+            if way_out:
+                reason = f"the step '{step.name}' failed: {reason} -- {way_out}"
             log = "" if "(log: " in reason else f" (log: {self.log})"
             raise Failed(f"{reason}{log}") from error
         return True

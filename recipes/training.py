@@ -38,6 +38,8 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
     updates, save = own.max_update, engine.folder
     if not engine.dry:
         need_modules("fairseq_cli")
+        if "--wandb-project" in _by_name(others):
+            need_modules("wandb", way_out="pip install wandb, or leave --wandb-project out")
         need_data(data)
     made_from = {"data": data.name, **by_name(others)}
     batch = ["--max-tokens", str(own.max_tokens)]
@@ -59,7 +61,12 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
             return
         command = [data, "--user-dir", USER_DIR, "--save-dir", save, *PAPERS, *batch, "--seed", "1"]
         command += ["--update-epoch-batch-itr", "True", "--log-format", "json"]
-        command += ["--log-interval", "20", "--tensorboard-logdir", save / "tensorboard"]
+        command += [
+            "--log-interval",
+            _log_interval(updates),
+            "--tensorboard-logdir",
+            save / "tensorboard",
+        ]
         command += ["--num-workers", "0"] * on_cpu + others
         command += ["--max-update", updates]
         engine.run(
@@ -78,6 +85,11 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
         engine.do(step)
     elif not engine.is_done(step):  # the first machine keeps the books
         make(save)
+
+
+def _log_interval(updates: int) -> int:
+    """Updates from line to line of the log, which move the bar: 20, in short trainings fewer."""
+    return max(1, min(20, updates // 50))
 
 
 def _own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

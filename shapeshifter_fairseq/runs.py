@@ -92,15 +92,19 @@ def _read(argument: str) -> tuple[str, Run]:
 
 
 def table(runs: Runs) -> str:
-    """The runs as a table in Markdown; the first one's parameters are the 100%."""
-    whole = next(iter(runs.values()))[0]["parameters"]
+    """The runs as a table in Markdown; the largest dense model's parameters are the 100%, or where
+    there is none the largest model's, which the head names.
+    """
+    sizes = {name: group[0]["parameters"] for name, group in runs.items()}
+    dense = [name for name, group in runs.items() if group[0]["model"] == "dense"]
+    whole = max(dense or sizes, key=sizes.__getitem__)
     scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
     # A training may have been too short to log it.
     training = all(run["last_training_nll"] is not None for run in _all(runs))
     rows = [
         [
             name,
-            f"{group[0]['parameters']:,} ({100 * group[0]['parameters'] / whole:.1f}%)",
+            f"{sizes[name]:,} ({100 * sizes[name] / sizes[whole]:.1f}%)",
             f"{group[0]['updates']:,}",
             str(len(group)),
             *([spread([run["last_training_nll"] for run in group], 3)] if training else []),
@@ -110,7 +114,8 @@ def table(runs: Runs) -> str:
         ]
         for name, group in runs.items()
     ]
-    head = ["model", "parameters", "updates", "seeds", *["last train nll"] * training]
+    parameters = "parameters" if dense else f"parameters (% of {whole})"
+    head = ["model", parameters, "updates", "seeds", *["last train nll"] * training]
     head += ["best valid nll", *scores, "training, min"]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 

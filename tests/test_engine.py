@@ -184,3 +184,16 @@ def test_a_fingerprint_is_of_content(tmp_path):
     a, b, c = (fingerprint(tmp_path / name) for name in "abc")
     assert a == b != c
     assert json.loads(json.dumps(a)) == a
+
+
+def test_on_a_full_disk_no_other_way_out_is_named(tmp_path, monkeypatch):
+    engine, maker = Engine(tmp_path), Maker("what the command said")
+    step = Step("binarise", tmp_path / "bin", maker, {}, folder=True, way_out="try --workers 1")
+    with monkeypatch.context() as patch:
+        patch.setattr("recipes.engine.is_full", lambda place: True)
+        with pytest.raises(Failed) as raised:
+            engine.do(step)
+    full = f"the step 'binarise' failed: the disk of {tmp_path} is full -- make room, and the same"
+    assert str(raised.value).startswith(full) and not step.makes.exists()
+    maker.fails = ""
+    assert engine.do(step)

@@ -52,6 +52,20 @@ def test_the_table(tmp_path):
     ]
 
 
+def test_percents_are_of_the_dense_model_or_the_head_says_of_which(tmp_path):
+    small = write(tmp_path / "small", "small", 200)
+    ours = write(tmp_path / "ours", "shapeshifter", 500)
+    dense = write(tmp_path / "dense", "dense", 2000)
+    rows = cells(table(read_runs([small, ours, dense])))
+    assert [row[1] for row in rows] == [
+        *("parameters", "200 (10.0%)", "500 (25.0%)", "2,000 (100.0%)")
+    ]
+    rows = cells(table(read_runs([small, ours])))
+    assert [row[1] for row in rows] == [
+        *("parameters (% of shapeshifter)", "200 (40.0%)", "500 (100.0%)")
+    ]
+
+
 def test_training_loss_is_a_column_where_all_have_it(tmp_path):
     runs = [write(tmp_path / str(i), "dense", 9, i, last_training_nll=2.0 + i) for i in (1, 2)]
     head, row = cells(table(read_runs(runs)))

@@ -126,10 +126,10 @@ def write_checkpoint(state: dict[str, Any], out: Path) -> None:
         os.replace(part, out)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
-        raise ShapeshifterError(f"{out} cannot be written: {_reason(error)}") from error
+        raise ShapeshifterError(f"{out} cannot be written: {why_not_written(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def why_not_written(error: BaseException) -> str:
     """Why a file cannot be written; torch hides the system's word behind errors of its own."""
     while error.__context__ is not None and not isinstance(error, OSError):
         error = error.__context__

@@ -1,29 +1,37 @@
 """Under fairseq's commands a user's mistake ends in one line, not in a traceback.
 
 fairseq lets exceptions run to the top of the process. The hook below stands there: it prints the
-message of a `ShapeshifterError`, and that there is no data, and passes all else on untouched.
+message of a `ShapeshifterError`, that there is no data, no room or no TPU, and passes all else on
+untouched.
 `SHAPESHIFTER_DEBUG=1` brings the traceback back.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
+import torch
 from fairseq import checkpoint_utils
 
 from ..errors import ShapeshifterError, traceback_is_wanted
-from .checkpoints import explained, of_file
+from .checkpoints import explained, of_file, why_not_written
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, ulimit -f
 
 
 def name_checkpoints_in_errors() -> None:
-    """Let errors about a checkpoint that fairseq reads from now on name its file; torch's do not.
+    """Let errors about a checkpoint that fairseq reads or writes from now on name its file; torch's
+    do not.
 
-    All of fairseq reads checkpoints by one function, which is wrapped, once.
+    All of fairseq reads checkpoints by one function, which is wrapped, once, and writes them by
+    another.
     """
     read = checkpoint_utils.load_checkpoint_to_cpu
     if getattr(read, "is_shapeshifters", False):
@@ -39,6 +47,18 @@ def name_checkpoints_in_errors() -> None:
 
     load_checkpoint_to_cpu.is_shapeshifters = True
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    checkpoint_utils._torch_persistent_save = _save
+
+
+def _save(state: dict[str, Any], file: IO[bytes]) -> None:
+    """In place of fairseq's, which tries three times, one behind the other in the same file."""
+    try:
+        torch.save(state, file)
+    except (OSError, RuntimeError) as error:
+        if not any(isinstance(cause, OSError) for cause in _chain(error)):
+            raise  # no matter of the disk
+        Path(file.name).unlink(missing_ok=True)  # fairseq gives a whole one its name
+        raise ShapeshifterError(_full(file.name.removesuffix(".tmp"), error)) from error
 
 
 def report_mistakes_in_one_line() -> None:
@@ -60,6 +80,7 @@ def report_mistakes_in_one_line() -> None:
 
 def one_line(error: BaseException) -> str | None:
     """What to tell the user about an exception, or None if it is not ours to explain."""
+    full = None
     for cause in _chain(error):
         if isinstance(cause, MemoryError) or not isinstance(cause, Exception):
             return None  # as KeyboardInterrupt: whatever it came upon is not to blame
@@ -67,7 +88,20 @@ def one_line(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, FileNotFoundError) and _passed(cause, "fairseq.tasks.translation"):
             return f"{cause.filename or cause}: no data there; run fairseq-preprocess first"
-    return None
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            name = cause.filename2 or cause.filename or "a file"  # 2: what was copied to
+            full = full or _full(name, cause)
+        if isinstance(cause, AttributeError) and "xla_device" in str(cause):
+            return (
+                "--bf16 and --tpu mean TPUs to fairseq-train, and torch_xla is not there; for bf16 "
+                "elsewhere: fairseq-hydra-train common.bf16=true (docs/recipes.md)"
+            )
+    return full
+
+
+def _full(name: str, error: BaseException) -> str:
+    why = why_not_written(error)
+    return f"{name} cannot be written: {why}; make room, and the same command goes on"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -57,6 +57,7 @@ def error_of_generating(data, checkpoint, *options) -> str:
         (["--encoder-embed-path", "x.txt"], ["--encoder-embed-path"]),
         (["--decoder-embed-path", "x.txt"], ["--decoder-embed-path"]),
         (["--base-layers", "1"], ["--base-layers"]),
+        (["--bf16"], ["--bf16", "fairseq-hydra-train common.bf16=true"]),
     ],
 )
 def test_options_that_cannot_be(options, words, corpus, tmp_path):

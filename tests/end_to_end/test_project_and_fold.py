@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights-only)
 
-from .conftest import TRAINING, USER_DIR, call
+from .conftest import ROOT, SMALL, TRAINING, USER_DIR, call, train
 
 # Another program, in a process that cannot import this project.
 WITHOUT_US = "import sys; sys.modules['shapeshifter_fairseq'] = None; "
@@ -102,23 +104,61 @@ def test_a_folded_model_is_ctranslate2s(trained, folded, corpus, tmp_path):
     assert [line.split()[:50] for line in theirs] == [text.split()[:50] for _, text in ours]
 
 
-def test_what_hydra_trained_is_projected_folded_and_averaged(corpus, tmp_path):
+HYDRA = (
+    "common.cpu=true dataset.max_tokens=600 dataset.num_workers=0 optimization.lr=[0.003]".split()
+)
+
+
+def test_the_documented_yaml_trains_in_bf16_for_all_commands(corpus, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    yaml, command = re.search(r"```yaml\n(.*?)```\n\n```bash\n(.*?)```", page, re.S).groups()
+    words = command[command.index("fairseq-hydra-train") :].replace("\\\n", "").split()
+    assert words[:3] == ["fairseq-hydra-train", "--config-dir", "."] and len(words) == 7
+    monkeypatch.setenv("USER_DIR", str(USER_DIR))
+    (tmp_path / "bf16.yaml").write_text(yaml)
+    save, data = tmp_path / "save", tmp_path / "data"
+    where = [f"task.data='{corpus}'", f"checkpoint.save_dir='{save}'"]
+    tiny = ["model._name=shapeshifter_transformer_tiny", "+model.encoder_layers=1"]
+    tiny += ["model.layer_rank=4", "model.embed_rank=8", *HYDRA, "optimization.max_update=3"]
+    call(*words[:5], *where, *tiny, cwd=tmp_path)
+    last, folded, mean = save / "checkpoint_last.pt", tmp_path / "folded.pt", tmp_path / "mean.pt"
+    state = torch.load(last, weights_only=True)
+    assert state["cfg"]["common"]["bf16"]
+    assert state["model"]["encoder.layers.0.fc1.factors.A"].shape[-1] == 4
+    assert "encoder.layers.1.fc1.factors.A" not in state["model"]
+    call("shapeshifter", "fold", last, folded)
+    assert generate(corpus, folded) == generate(corpus, last)
+    call("shapeshifter", "average", mean, last)
+    assert len(generate(corpus, mean)) == 12
+    shutil.copytree(corpus, data)
+    facts = {"source": "xx", "target": "yy", "subwords": "subword_nmt"}
+    (data / "corpus.json").write_text(json.dumps(facts))
+    (data / "bpecodes").write_text("#version: 0.2\n")
+    call("shapeshifter", "pack", last, tmp_path / "x.pack", "--data", data)
+    call("shapeshifter", "unpack", tmp_path / "x.pack", tmp_path / "unpacked")
+    assert (tmp_path / "unpacked" / "model.bin").is_file()
+
+
+def test_a_dense_model_that_hydra_trained_is_projected_staged_and_deployed(corpus, tmp_path):
     """Its configuration is nested: model.encoder.embed_dim."""
     save = tmp_path / "save"
-    model = {"embed_dim": 64, "layers": 1, "ffn_embed_dim": 64, "attention_heads": 2}
+    model = {"embed_dim": 32, "layers": 2, "ffn_embed_dim": 64, "attention_heads": 4}
     overrides = [
         f"+model.{side}.{k}={v}" for side in ("encoder", "decoder") for k, v in model.items()
     ]
-    overrides += ["+model._name=transformer", f"task.data='{corpus}'", "task=translation"]
-    overrides += ["common.cpu=true", "dataset.max_tokens=600", "dataset.num_workers=0"]
-    overrides += ["optimization.max_update=2", "optimization.lr=[0.003]", "optimizer=adam"]
+    overrides += ["+model._name=transformer", "+model.share_all_embeddings=true"]
+    overrides += [*HYDRA, f"task.data='{corpus}'", "task=translation", "optimizer=adam"]
     overrides += ["criterion=label_smoothed_cross_entropy", "lr_scheduler=fixed"]
-    call("fairseq-hydra-train", *overrides, f"checkpoint.save_dir='{save}'", cwd=tmp_path)
+    where = ["optimization.max_update=2", f"checkpoint.save_dir='{save}'"]
+    call("fairseq-hydra-train", *overrides, *where, cwd=tmp_path)
     last, small, folded = save / "checkpoint_last.pt", tmp_path / "small.pt", tmp_path / "folded.pt"
     ranks = ["--layer-rank", "4", "--embed-rank", "8"]
     said = call("shapeshifter", "project", last, small, *ranks).stdout
-    assert "--encoder-embed-dim 64" in said
+    assert "--encoder-embed-dim 32" in said and "--share-all-embeddings" in said
     call("shapeshifter", "fold", small, folded)
     assert generate(corpus, folded, without_us=True) == generate(corpus, small)
-    call("shapeshifter", "average", tmp_path / "mean.pt", last, "--force")
-    assert len(generate(corpus, tmp_path / "mean.pt")) == 12
+    options = ["--model_path", folded, "--data_dir", corpus, "--output_dir", tmp_path / "deployed"]
+    call("python", "-c", CONVERT, *options, "--source_lang", "xx", "--target_lang", "yy")
+    stages = ["--finetune-from-model", last, "--stage-updates", "1", "--max-update", "6"]
+    log = train(corpus, tmp_path / "staged", *SMALL, *stages, "--no-epoch-checkpoints")
+    assert "stage 5 of 5 at update 4" in log

@@ -292,6 +292,11 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
         ("train.sh", ["nowhere", "save", "--max-update", "1"], "no folder nowhere"),
         ("train.sh", ["nowhere", "save"], "--max-update N is needed"),
         ("train.sh", [], "required: DATA, SAVE_DIR"),
+        (
+            "train.sh",
+            ["nowhere", "save", "--max-update", "1", "--wandb-project", "x"],
+            "pip install wandb, or leave --wandb-project out",
+        ),
         ("evaluate.sh", ["nowhere", "x.pt", "out"], "no folder nowhere"),
         ("evaluate.sh", ["nowhere"], "CHECKPOINT"),
         ("quickstart.sh", ["--fast"], "unrecognized arguments: --fast"),

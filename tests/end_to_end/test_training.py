@@ -20,7 +20,6 @@ from .conftest import (
     SMALL,
     TRAINING,
     USER_DIR,
-    call,
     losses,
     train,
     train_in_two_processes,
@@ -176,37 +175,3 @@ def test_two_processes_give_the_gradients_of_one_on_the_joint_batch(corpus, tmp_
     assert two["optimizer_history"][-1]["num_updates"] == 1
     for name, tensor in one["model"].items():
         torch.testing.assert_close(two["model"][name], tensor, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "precision",
-    # fairseq-train --bf16 means TPUs; with hydra it means bf16, here too.
-    [[], ["common.bf16=true", "common.memory_efficient_bf16=true"]],
-    ids=["fp32", "bf16"],
-)
-def test_trains_with_hydra(precision, corpus, tmp_path):
-    overrides = [
-        f"common.user_dir={USER_DIR}",
-        f"task.data='{corpus}'",
-        "common.cpu=true",
-        "common.log_format=json",
-        "dataset.max_tokens=600",
-        "dataset.num_workers=0",
-        "optimization.max_update=3",
-        "optimization.lr=[0.003]",
-        f"checkpoint.save_dir='{tmp_path / 'save'}'",
-        "task=translation",
-        "criterion=label_smoothed_cross_entropy",
-        "optimizer=adam",
-        "lr_scheduler=fixed",
-        "+model._name=shapeshifter_transformer_tiny",
-        "+model.encoder_layers=1",
-        "+model.layer_rank=4",
-        "+model.embed_rank=8",
-        *precision,
-    ]
-    call("fairseq-hydra-train", *overrides, cwd=tmp_path)
-    state = state_of(tmp_path / "save")
-    assert state["model"]["encoder.layers.0.fc1.factors.A"].shape[-1] == 4
-    assert "encoder.layers.1.fc1.factors.A" not in state["model"]
-    assert len(translate(corpus, [tmp_path / "save" / "checkpoint_last.pt"])) == 12

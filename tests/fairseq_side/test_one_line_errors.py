@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 import torch
 from fairseq import checkpoint_utils
@@ -80,3 +82,27 @@ def test_what_was_read_is_saved_as_it_was(tmp_path):
     torch.save(read, tmp_path / "b.pt")
     again = torch.load(tmp_path / "b.pt", weights_only=True)
     assert dict(again["model"]).keys() == {"w"}
+
+
+def test_no_room_for_a_checkpoint_is_named_and_leaves_no_half(tmp_path):
+    """A limit of the shell stands in for the disk; torch hides both behind words of its own."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "checkpoint1.pt"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        with pytest.raises(Exception) as raised:
+            checkpoint_utils.torch_persistent_save({"w": torch.zeros(9000)}, str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    why = "File too large; make room, and the same command goes on"
+    assert one_line(raised.value) == f"{path} cannot be written: {why}"
+    assert not list(tmp_path.iterdir())
+    copied = OSError(28, "No space left on device", "checkpoint1.pt", None, "checkpoint_last.pt")
+    assert one_line(copied).startswith("checkpoint_last.pt cannot be written: No space left")
+    checkpoint_utils.torch_persistent_save({"w": torch.zeros(9000)}, str(path))
+    assert path.exists()
+
+
+def test_bf16_without_a_tpu_is_told_the_way():
+    line = one_line(AttributeError("'NoneType' object has no attribute 'xla_device'"))
+    assert line.startswith("--bf16") and "fairseq-hydra-train common.bf16=true" in line
