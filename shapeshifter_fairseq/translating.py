@@ -2,8 +2,8 @@
 
 A line is translated as a whole, as fairseq does it, if it and its translation fit. If not, it is
 halved, at the end of a sentence or else between words, and the translations are joined again. So
-nothing is lost unless the translation of a single subword reaches the longest length; it is cut
-there, and the log says so.
+nothing is lost unless the translation of a short part does not end, as those of a model that has
+hardly learned; it is cut, and the log says so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .errors import ShapeshifterError
 BATCH = 256  # lines at a time; they are sorted by length and translated together
 CHUNK = 1 << 16  # bytes of input that are read at a time, at most
 MAX_LENGTH = 200  # of a translation in subwords, as fairseq has it; of a line as well
+ENDLESS = 4  # a translation so many times longer than its line will not end in halves either
 BYTE_ORDER_MARK = "\ufeff"
 
 log = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class Translator:
         again = [
             place
             for place, (line, one) in enumerate(zip(lines, found))
-            if one is None or (one.cut and len(line) > 1)
+            if one is None or (one.cut and len(line) > max(1, self.longest_target // ENDLESS))
         ]
         if again:
             subwords = self.text.corpus.subwords

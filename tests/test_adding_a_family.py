@@ -17,6 +17,8 @@ from shapeshifter_fairseq import ShapeshifterError, factorizations
 from shapeshifter_fairseq.factorizations import FAMILIES
 from shapeshifter_fairseq.fairseq_side.counting import build_models, count
 
+pytestmark = pytest.mark.slow
+
 COUNTING = count.__module__
 PAGE = Path(__file__).parents[1] / "docs" / "adding-a-family.md"
 FILE, LINES, TEST, OWN = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)

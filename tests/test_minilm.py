@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 

@@ -20,6 +20,8 @@ from tests.data_prep import made_up_wheels
 from tests.data_prep.made_up_wheels import GOOD, IN_PLONE, MADE_UP
 from tests.data_prep.scripts import Run, killed, prepare, refused
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:

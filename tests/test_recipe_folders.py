@@ -11,6 +11,8 @@ import torch
 from recipes.training import _log_interval
 from tests.end_to_end.test_experiments import script
 
+pytestmark = pytest.mark.slow
+
 ARCH = ("--arch", "x", "--max-update", "4")
 
 

@@ -23,6 +23,8 @@ from shapeshifter_fairseq.theory import (
     variant,
 )
 
+pytestmark = pytest.mark.slow
+
 SIDES_AND_RANKS = [(1, 2), *((m, rank) for m in (2, 3, 4) for rank in range(2, m + 1))]
 
 

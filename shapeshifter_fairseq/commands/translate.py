@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -22,8 +21,8 @@ into subwords and joined again as it was for training. Lines are translated as s
 the command can stand behind a program that waits for each answer.
 
 A line is translated in parts, cut at the end of a sentence or else between words, if it or its
-translation has more than N subwords. If the translation of a single subword has more, it is cut
-there, and standard error has the number of the line.
+translation has more than N subwords. A translation that is four times longer than its line too has
+no end: it is cut there, and standard error has the number of the line.
 
 Needs CTranslate2 (the extra "deploy") and, as the corpus has it, sentencepiece, or subword-nmt with
 sacremoses; neither fairseq nor torch.
@@ -59,7 +58,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..translating import Translator, read_lines
 
-    logging.basicConfig(format="shapeshifter: warning: %(message)s")
     for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
         if stream is None:
             raise ShapeshifterError(f"standard {name} is closed")

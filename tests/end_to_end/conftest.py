@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -214,3 +215,21 @@ def dense(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = [*DENSE, *TRAINING, "--save-dir", save, "--max-update", "40"]
     call("fairseq-train", corpus, *options, "--no-epoch-checkpoints")
     return save / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the project installed from the wheel that its sdist makes."""
+    folder = tmp_path_factory.mktemp("installed")
+    source = folder / "source"
+    leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "shapeshifter_fairseq", source / "shapeshifter_fairseq", ignore=leave)
+    for name in ("setup.py", "README.md", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source]
+    subprocess.run(build, check=True, capture_output=True, timeout=300)
+    assert len(list(folder.glob("*.tar.gz"))) == 1
+    site = folder / "site"
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "-q", "--target", site]
+    subprocess.run([*install, *folder.glob("*.whl")], check=True, capture_output=True, timeout=300)
+    return site

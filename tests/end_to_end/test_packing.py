@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def data(corpus, two_dictionaries, tmp_path_factory) -> dict[str, Path]:
         shutil.copy(folder.parent / "test.xx", found[name])
         facts = {"source": "xx", "target": "yy", "subwords": "subword_nmt"}
         (found[name] / "corpus.json").write_text(json.dumps(facts))
-        (found[name] / "bpecodes").write_text("#version: 0.2\n")
+        (found[name] / "bpecodes").write_text("#version: 0.2\ns 1</w>\n")
     return found
 
 
@@ -103,10 +104,18 @@ def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp
     assert {path.name for path in tmp_path.iterdir()} <= {"x.pack"}
 
 
-def test_unpacking_needs_no_fairseq(data, tmp_path):
+def test_the_wheel_unpacks_without_fairseq_and_translates_without_torch(data, wheel, tmp_path):
     file = packed("kronecker", data, tmp_path / "x.pack")
-    without = "import sys; sys.modules['fairseq'] = None; "
-    without += "from shapeshifter_fairseq.cli import main; sys.exit(main(sys.argv[1:]))"
-    call = [sys.executable, "-c", without, "unpack", str(file), str(tmp_path / "folder")]
-    subprocess.run(call, check=True, capture_output=True, timeout=300)
+
+    def shapeshifter(without: str, *words: str | Path, text: str = "") -> str:
+        code = f"import sys; sys.modules.update(dict.fromkeys({without.split()}))\n"
+        code += "from shapeshifter_fairseq.cli import main; sys.exit(main(sys.argv[1:]))"
+        call = [sys.executable, "-c", code, *map(str, words)]
+        how = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(wheel)}, "timeout": 300}
+        done = subprocess.run(call, input=text, capture_output=True, text=True, **how)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    shapeshifter("fairseq", "unpack", file, "folder")
     assert (tmp_path / "folder" / "model.bin").is_file()
+    assert shapeshifter("fairseq torch", "translate", "folder", text="s1 s1\n").strip()

@@ -117,7 +117,7 @@ def test_who_loses_a_word_is_told(model):
     status, out, error = shell(model, "--max-length", "1", stdin=b"\n\ns1 s2\n")
     assert status == 0 and out.startswith("\n\n")
     cut = "line 3: a part of its translation is cut at 1 subwords"
-    assert error == f"shapeshifter: warning: {cut}\n"
+    assert error == f"shapeshifter: {cut}\n"
 
 
 @pytest.mark.parametrize("kind", ["learned", "sinusoidal"])

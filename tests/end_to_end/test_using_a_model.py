@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
 from shapeshifter_fairseq import FactorizedLinear, ShapeshifterTransformerModel, fold
 
-from .conftest import BIN, ROOT, USER_DIR, call, translate
+from .conftest import BIN, USER_DIR, call, translate
 
 
 def test_interactive_translates_each_line(trained, corpus):
@@ -111,20 +110,25 @@ def test_factors_of_tied_tables_are_built_once_at_inference(trained, corpus):
 # --- where the user-dir is ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def wheel_venv(tmp_path_factory) -> Path:
-    """An environment with the project installed from its wheel; the rest is this one's."""
-    folder = tmp_path_factory.mktemp("installed")
-    source = folder / "source"
-    shutil.copytree(ROOT / "shapeshifter_fairseq", source / "shapeshifter_fairseq")
-    for name in ("setup.py", "README.md", "pyproject.toml"):
-        shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
-    subprocess.run([*build, "-w", folder, source], check=True, capture_output=True, timeout=300)
-    site = folder / "site"
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "-q", "--target", site]
-    subprocess.run([*install, *folder.glob("*.whl")], check=True, capture_output=True, timeout=300)
-    return site
+def test_the_wheel_says_what_an_index_shows(wheel):
+    (info,) = wheel.glob("*.dist-info")
+    said = (info / "METADATA").read_text(encoding="utf-8")
+    assert "\nLicense-Expression: MIT\n" in said and "\nRequires-Python: >=3.11\n" in said
+    assert (info / "licenses" / "LICENSE").is_file()
+    assert (wheel / "shapeshifter_fairseq" / "py.typed").is_file()
+
+
+def test_the_installed_command_counts(wheel, tmp_path):
+    words = "params --arch shapeshifter_transformer_iwslt --vocab 8848".split()
+    done = subprocess.run(
+        [sys.executable, "-m", "shapeshifter_fairseq", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(wheel)},
+        check=True,
+    )
+    assert "9,375,744" in done.stdout
 
 
 def generate_from(user_dir: Path, cwd: Path, corpus: Path, trained: Path, path: str) -> int:
@@ -146,19 +150,19 @@ def test_user_dir_by_path_from_another_folder(trained, corpus, tmp_path):
     assert generate_from(USER_DIR, tmp_path, corpus, trained, "") == 12
 
 
-def test_user_dir_from_an_installed_wheel(trained, corpus, tmp_path, wheel_venv):
+def test_user_dir_from_an_installed_wheel(trained, corpus, tmp_path, wheel):
     answer = subprocess.run(
         [sys.executable, "-m", "shapeshifter_fairseq", "user-dir"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(wheel_venv)},
+        env={**os.environ, "PYTHONPATH": str(wheel)},
         check=True,
     )
     installed = Path(answer.stdout.strip())
-    assert installed == wheel_venv / "shapeshifter_fairseq"
-    assert generate_from(installed, tmp_path, corpus, trained, str(wheel_venv)) == 12
+    assert installed == wheel / "shapeshifter_fairseq"
+    assert generate_from(installed, tmp_path, corpus, trained, str(wheel)) == 12
 
 
-def test_user_dir_both_installed_and_named_by_path(trained, corpus, tmp_path, wheel_venv):
-    assert generate_from(USER_DIR, tmp_path, corpus, trained, str(wheel_venv)) == 12
+def test_user_dir_both_installed_and_named_by_path(trained, corpus, tmp_path, wheel):
+    assert generate_from(USER_DIR, tmp_path, corpus, trained, str(wheel)) == 12

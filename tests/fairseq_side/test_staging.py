@@ -20,6 +20,8 @@ import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.stages import STAGE_UPDATES
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = (
     "--arch shapeshifter_transformer_tiny --encoder-layers 1 --decoder-layers 2 "
     "--encoder-embed-dim 16 --encoder-ffn-embed-dim 32 --decoder-embed-dim 16 "
