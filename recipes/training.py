@@ -38,7 +38,7 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
     updates, save = own.max_update, engine.folder
     if not engine.dry:
         need_modules("fairseq_cli")
-        if "--wandb-project" in _by_name(others):
+        if "--wandb-project" in by_name(others):
             need_modules("wandb", way_out="pip install wandb, or leave --wandb-project out")
         need_data(data)
     made_from = {"data": data.name, **by_name(others)}
