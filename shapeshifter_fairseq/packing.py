@@ -75,6 +75,9 @@ def write_packed(
     Args:
         weights: by fairseq's names; of a factorized matrix its factors.
         data: the corpus's folder, with dictionaries and subword model.
+
+    Raises:
+        ShapeshifterError: if it cannot be written, for example because the disk is full.
     """
     tensors: dict[str, Tensor] = {}
     for name, weight in weights.items():
@@ -88,10 +91,14 @@ def write_packed(
     for name in (*(f"dict.{side}.txt" for side in _sides(corpus)), corpus.subword_file):
         entries[name] = (data / name).read_bytes()
     part = out.with_name(f"{out.name}.part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in sorted(entries.items()):
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
-    part.replace(out)
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in sorted(entries.items()):
+                archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ShapeshifterError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
@@ -102,7 +109,8 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         quantization: of CTranslate2: int8, float32 and others.
 
     Raises:
-        ShapeshifterError: if the file is cut or another one, or the folder holds something.
+        ShapeshifterError: if the file is cut or another one, or the folder holds something or
+            cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ShapeshifterError(f"{folder} exists; choose another folder")
@@ -126,12 +134,18 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         raise ShapeshifterError(
             f"{file} is cut, or not a file that `shapeshifter pack` wrote: {error}"
         ) from error
-    _convert(packed, _dense(packed, weights), vocabularies, part, quantization)
-    corpus.write(part)
-    (part / corpus.subword_file).write_bytes(subwords)
-    if folder.exists():
-        folder.rmdir()
-    part.rename(folder)
+    dense = _dense(packed, weights)
+    try:
+        part.mkdir(parents=True)
+        _convert(packed, dense, vocabularies, part, quantization)
+        corpus.write(part)
+        (part / corpus.subword_file).write_bytes(subwords)
+        if folder.exists():
+            folder.rmdir()
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise ShapeshifterError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _sides(corpus: Corpus) -> tuple[str, str]:
@@ -210,7 +224,6 @@ def _convert(
     spec.config.add_source_eos = True
     spec.validate()
     spec.optimize(quantization=quantization)
-    folder.mkdir(parents=True)
     spec.save(str(folder))
 
 

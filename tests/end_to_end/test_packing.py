@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -119,3 +120,30 @@ def test_the_wheel_unpacks_without_fairseq_and_translates_without_torch(data, wh
     shapeshifter("fairseq", "unpack", file, "folder")
     assert (tmp_path / "folder" / "model.bin").is_file()
     assert shapeshifter("fairseq torch", "translate", "folder", text="s1 s1\n").strip()
+
+
+@pytest.mark.parametrize("command", ["pack", "unpack"])
+def test_without_room_it_is_one_line_and_goes_on_later(command, data, tmp_path, capsys):
+    """A limit of the shell stands in for the disk."""
+    file, folder = tmp_path / "x.pack", tmp_path / "folder"
+    call = ["pack", str(FOLDER / "kronecker.pt"), str(file), "--data", str(data["kronecker"])]
+    if command == "unpack":
+        assert cli.main(call) == 0
+        call = ["unpack", str(file), str(folder)]
+    before, limits = set(tmp_path.iterdir()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        assert cli.main(call) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    made = file if command == "pack" else folder
+    line = f"shapeshifter: error: {made} cannot be written: File too large\n"
+    assert capsys.readouterr().err == line and set(tmp_path.iterdir()) == before
+    assert cli.main(call) == 0 and made.exists()
+
+
+def test_nothing_is_unpacked_where_nothing_can_be_written(data, tmp_path, capsys):
+    file = packed("kronecker", data, tmp_path / "x.pack")
+    assert cli.main(["unpack", str(file), "/proc/no/folder"]) == 2
+    line = "shapeshifter: error: /proc/no/folder cannot be written: "
+    assert capsys.readouterr().err.startswith(line)
