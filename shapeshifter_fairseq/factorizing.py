@@ -10,6 +10,7 @@ Works on any `nn.Module` in place::
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,14 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
+from .beside_weights import (
+    hand_over,
+    parameter_of,
+    refuse_what_would_be_lost,
+    warn_of_what_ends,
+)
 from .errors import ShapeshifterError
 from .factorizations import Factorization, family_named
 from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
@@ -47,6 +55,8 @@ class Matrix:
 def matrices(model: nn.Module) -> list[Matrix]:
     """The weights of a model's linear layers and embeddings, tied ones once.
 
+    A weight that is computed (`weight_norm`, pruning, a parametrization) counts as it is now.
+
     Subclasses of `nn.Linear` and `nn.Embedding` are left out: what they compute is not known here
     (fairseq's learned positions, torch's own attention). So is a table with `max_norm`, which
     rewrites its rows in place. A weight that such a module shares is left out with it, or the tie
@@ -54,10 +64,20 @@ def matrices(model: nn.Module) -> list[Matrix]:
     """
     found: dict[int, Matrix] = {}
     left_out: set[int] = set()
+    uses = Counter(id(p) for module in model.modules() for p in module._parameters.values())
     for name, module in model.named_modules(remove_duplicate=False):
-        if type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None):
-            matrix = found.setdefault(id(module.weight), Matrix(module.weight, {}))
-            matrix.modules[name] = module
+        if "parametrizations" in name.split("."):
+            left_out.update(map(id, module.parameters(recurse=False)))
+            continue
+        kind = parametrize.type_before_parametrizations(module)
+        if kind is nn.Linear or (kind is nn.Embedding and module.max_norm is None):
+            computed = "weight" not in module._parameters
+            key = id(module) if computed else id(module.weight)
+            if key not in found:
+                found[key] = Matrix(parameter_of(module, "weight"), {})
+            found[key].modules[name] = module
+            if computed and any(uses[id(source)] > 1 for source in module.parameters()):
+                left_out.add(key)
         else:
             left_out.update(map(id, module.parameters(recurse=False)))
     return [matrix for weight, matrix in found.items() if weight not in left_out]
@@ -95,7 +115,8 @@ def factorize(
     Raises:
         ShapeshifterError: if a rule matches nothing, a rank, an option or the family does not fit
             its matrix, a weight to project holds NaN or infinity, or one to draw has no spread
-            (zeros, say, of which no factors could learn). The model is then as it was.
+            (zeros, say, of which no factors could learn), or a layer has what factors cannot have
+            (`sparse`, a `forward` of its own, hooks of its weight). The model is then as it was.
     """
     if init not in ("random", "project"):
         raise ShapeshifterError(f"init={init!r}: choose 'random' or 'project'")
@@ -109,6 +130,8 @@ def factorize(
     for matrix, made in zip(found, factors):
         if made is not None:
             made.requires_grad_(matrix.weight.requires_grad)
+            for name, module in matrix.modules.items():
+                warn_of_what_ends(name, module)
             model = _replace(model, matrix.modules, partial(_factorized_layer, made))
     return model
 
@@ -192,6 +215,8 @@ def _factors_for(
     rule = plan.rule_for(list(matrix.modules))
     if rule is None or rule.spec is None:
         return None
+    for name, module in matrix.modules.items():
+        refuse_what_would_be_lost(name, module)
     factors = _family_of(rule, matrix)
     if matrix.weight.is_meta:
         return factors.to("meta")
@@ -243,7 +268,8 @@ def _factorized_layer(
     if isinstance(module, nn.Embedding):
         layer = FactorizedEmbedding.holding(factors)
     else:
-        layer = FactorizedLinear.holding(factors, module.bias)
+        layer = FactorizedLinear.holding(factors, parameter_of(module, "bias"))
+    hand_over(module, layer)
     return layer.train(module.training)
 
 
@@ -257,6 +283,7 @@ def _dense_layer(layer: nn.Module, weight: nn.Parameter) -> nn.Linear | nn.Embed
         dense = nn.Linear(m, n, bias=layer.bias is not None, device="meta")
         dense.bias = layer.bias
     dense.weight = weight
+    hand_over(layer, dense)
     return dense.train(layer.training)
 
 
