@@ -14,7 +14,7 @@ from pathlib import Path
 from shapeshifter_fairseq.corpus import Corpus
 
 from . import devices
-from .console import Parser, folder, need_modules, number, positive, say
+from .console import Failed, Parser, folder, need_modules, number, positive, say
 from .devices import Devices
 from .engine import ROOT, Engine, Step, python, write
 from .evaluation import RESULT, Evaluation
@@ -46,6 +46,7 @@ class Experiment:
             stands for the length.
         shapeshifter: what factorized models alone are given; it overrides `setting`.
         small: ranks of about a tenth of the dense model's parameters.
+        delight: what DeLighT alone is given; it overrides `setting`.
         generate: options of fairseq-generate.
         split, scores, split_compounds: as in `Evaluation`.
         study, variant: go before and behind the dataset's name in that of the benchmark.
@@ -62,6 +63,7 @@ class Experiment:
     setting: str = ""
     shapeshifter: str = ""
     small: str = "--layer-rank 24 --embed-rank 128"
+    delight: str = ""
     generate: str = ""
     split: str = "test"
     scores: str = "bleu"
@@ -76,11 +78,12 @@ class Experiment:
         """The options that say which model is trained."""
         parser.add_argument(
             "--model",
-            choices=("shapeshifter", "dense", "narrow", "small", *FAMILIES),
+            choices=("shapeshifter", "dense", "narrow", "small", *FAMILIES, "delight"),
             default="shapeshifter",
             help="shapeshifter (default); dense, the ordinary Transformer; narrow, a dense one of "
             "Shapeshifter's parameters; small, Shapeshifter with about a tenth of the dense "
-            f"model's; {', '.join(FAMILIES)}: other families at Shapeshifter's parameters",
+            f"model's; {', '.join(FAMILIES)}: other families at Shapeshifter's parameters; "
+            "delight: DeLighT for a corpus of this kind",
         )
 
     def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
@@ -98,6 +101,8 @@ class Experiment:
             return name, ours + more
         if name == "dense":
             return name, ["--factor-plan", "*=dense", *more]
+        if name == "delight":
+            return name, [*shlex.split(self.delight), *more]
         if name == "small":
             return name, ours + shlex.split(self.small) + more
         import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
@@ -113,6 +118,17 @@ class Experiment:
         if name == "narrow":
             return name, [*more, *arch.narrow(sum(parts))]
         return name, [*ours, *more, *arch.as_family(FAMILIES[name], *parts)]
+
+    def _arch_of(self, model: str) -> str:
+        if model != "delight":
+            return self.arch
+        ours, delight = "shapeshifter_transformer_", "delight_transformer_"
+        if not self.arch.startswith(ours):
+            raise Failed(
+                f"--model delight: --arch {self.arch} has no counterpart of DeLighT's; give --arch "
+                f"{delight}iwslt (or _wmt16, _wmt14, _tiny) alone"
+            )
+        return self.arch.replace(ours, delight)
 
     def _setting(self, args: argparse.Namespace) -> str:
         return self.setting.format(updates=args.max_update)
@@ -137,7 +153,7 @@ class Experiment:
             evaluation.need(data)
             need_modules("tabulate")
         corpus = self.corpus(data, args.target, args.dry_run)
-        options = ["--arch", self.arch, *self._training(args), *flags]
+        options = ["--arch", self._arch_of(args.model), *self._training(args), *flags]
 
         def after_training(engine: Engine) -> None:
             average(engine, self.takes_best)

@@ -12,13 +12,15 @@ from .console import Failed, need_modules, positive, say
 from .devices import Devices, keep_memory
 from .engine import USER_DIR, Engine, Progress, Step
 
-# Adam (0.9, 0.98), 5e-4 after 15,000 updates, dropout 0.3, weight decay 1e-4, label smoothing 0.1.
+# Adam (0.9, 0.98), 5e-4 after 15,000 updates, weight decay 1e-4, label smoothing 0.1, dropout 0.3.
 PAPERS = [
     *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", "1e-4"),
     *("--lr", "5e-4", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "15000"),
     *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
     *("--dropout", "0.3"),
 ]
+# DeLighT's dropout depends on its width: its architectures say how.
+_OWN_DROPOUT = "delight_transformer"
 # How often a training saves and validates makes it no other training.
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 
@@ -53,13 +55,15 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
     main_node = devices.node_rank == 0
     log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
     on_cpu = devices.device == "cpu"
+    has_dropout = _by_name(others).get("--arch", "").startswith(_OWN_DROPOUT)
+    papers = PAPERS[: PAPERS.index("--dropout")] if has_dropout else PAPERS
 
     def make(_: Path) -> None:
         if not engine.dry and _go_on(save, main_node) >= updates:
             # Killed after the last update: fairseq would make one more.
             say(f"train: {save} has its {updates} updates already")
             return
-        command = [data, "--user-dir", USER_DIR, "--save-dir", save, *PAPERS, *batch, "--seed", "1"]
+        command = [data, "--user-dir", USER_DIR, "--save-dir", save, *papers, *batch, "--seed", "1"]
         command += ["--update-epoch-batch-itr", "True", "--log-format", "json"]
         command += [
             "--log-interval",

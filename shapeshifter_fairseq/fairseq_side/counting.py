@@ -69,9 +69,10 @@ def build_models(
         raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {known}")
     task = task_with(source_vocab, target_vocab, joined)
     model = build_model(arch, model_options, task)
-    has_plan = isinstance(model, FactorizedModel)
-    all_dense = ["--factor-plan", "*=dense"] if has_plan else []
-    return build_model(arch, [*model_options, *all_dense], task), model, task
+    dense = model
+    if isinstance(model, FactorizedModel):
+        dense = build_model(arch, [*model_options, "--factor-plan", "*=dense"], task)
+    return dense, model, task
 
 
 def _parameters(module: nn.Module) -> int:

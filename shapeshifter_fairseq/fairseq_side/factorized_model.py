@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 
+from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
@@ -35,20 +36,37 @@ class FactorizedModel:
             raise ShapeshifterError(_why_it_does_not_load(self, state_dict)) from error
 
 
-def refuse(args: Namespace, unsupported: Mapping[str, str]) -> None:
+def refuse(
+    args: Namespace, unsupported: Mapping[str, str], what: str = "factorized matrices"
+) -> None:
     """Raise a `ShapeshifterError` about options that cannot work on factors.
 
     Args:
         unsupported: why each cannot, by its name in `args`.
+        what: it cannot work with.
     """
     for name, why in unsupported.items():
         if getattr(args, name, None) not in (None, False, 0, -1, ""):
             option = "--" + name.replace("_", "-")
-            raise ShapeshifterError(f"{option} does not work with factorized matrices: {why}")
+            raise ShapeshifterError(f"{option} does not work with {what}: {why}")
     if getattr(args, "ddp_backend", None) == "fully_sharded":
         raise ShapeshifterError(
-            "--ddp-backend fully_sharded flattens the layers before they can be factorized; "
-            "leave it out: a factorized model and its optimizer state are small"
+            f"--ddp-backend fully_sharded does not work with {what}: it flattens the layers before "
+            "they are made; leave it out: the model and its optimizer state are small"
+        )
+
+
+def need_one_dictionary(args: Namespace, task: FairseqTask, untied: str) -> None:
+    """Raise a `ShapeshifterError` if all embeddings are shared and the languages have two.
+
+    Args:
+        untied: the architecture that ties nothing.
+    """
+    if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
+        raise ShapeshifterError(
+            "this architecture shares all embeddings and needs one dictionary for both "
+            "languages: run fairseq-preprocess with --joined-dictionary, or train with "
+            f"--arch {untied}, which ties nothing unless told to"
         )
 
 

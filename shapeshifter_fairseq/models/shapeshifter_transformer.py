@@ -19,7 +19,7 @@ from ..errors import ShapeshifterError
 from ..factorizations import Factorization
 from ..factorizations.cost import MANY
 from ..factorizing import factorize, fold
-from ..fairseq_side.factorized_model import FactorizedModel, refuse
+from ..fairseq_side.factorized_model import FactorizedModel, need_one_dictionary, refuse
 from ..fairseq_side.options import (
     TRANSFORMER_RANKS,
     add_layer_options,
@@ -96,12 +96,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
             raise ShapeshifterError(
                 f"--stage-order {args.stage_order} is the order of stages: give --stage-updates too"
             )
-        if args.share_all_embeddings and task.source_dictionary != task.target_dictionary:
-            raise ShapeshifterError(
-                "this architecture shares all embeddings and needs one dictionary for both "
-                "languages: run fairseq-preprocess with --joined-dictionary, or train with "
-                "--arch shapeshifter_transformer, which ties nothing unless told to"
-            )
+        need_one_dictionary(args, task, "shapeshifter_transformer")
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """As fairseq's; a model with stages first factorizes what the checkpoint has in factors,
