@@ -100,7 +100,13 @@ def _options_for_size(
     own.add_argument("--embed-rank", type=int)
     own.add_argument("--factorization")
     fixed, others = own.parse_known_args(args.fairseq_options)
-    family = fixed.factorization or parse(args.arch, others).factorization
+    settings = parse(args.arch, others)
+    if "factorization" not in settings:
+        raise ShapeshifterError(
+            f"--percent and --parameters find ranks, and --arch {args.arch} has none; change its "
+            "sizes, for example --encoder-embed-dim"
+        )
+    family = fixed.factorization or settings.factorization
     arch = Architecture(args.arch, source, target, joined, others)
     if args.parameters:
         most = _number(args.parameters)

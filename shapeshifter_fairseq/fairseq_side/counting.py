@@ -63,8 +63,8 @@ def build_models(
     Arguments and errors are those of `count`.
     """
     if arch not in ARCH_MODEL_REGISTRY:
-        models = ARCH_MODEL_REGISTRY.items()
-        ours = sorted(name for name, model in models if issubclass(model, FactorizedModel))
+        package, models = __package__.partition(".")[0], ARCH_MODEL_REGISTRY.items()
+        ours = sorted(name for name, model in models if model.__module__.startswith(package))
         known = ", ".join(ours) or "none before `import shapeshifter_fairseq.models`"
         raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {known}")
     task = task_with(source_vocab, target_vocab, joined)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from shapeshifter_fairseq import Plan, ShapeshifterError, factorize, fold
+from shapeshifter_fairseq import Plan, ShapeshifterError, cli, factorize, fold
 from shapeshifter_fairseq.factorizing import matrices
 from shapeshifter_fairseq.fairseq_side.counting import build_models, count, task_with
 from shapeshifter_fairseq.models.delight_transformer import DelightTransformerModel
@@ -297,6 +297,15 @@ def test_mistakes_are_one_line(options, message):
     with pytest.raises(ShapeshifterError, match=message) as error:
         build(*SMALL, *options.split())
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_params_says_that_there_are_no_ranks(capsys):
+    call = ["params", "--arch", "delight_transformer_tiny", "--vocab", "60"]
+    assert cli.main([*call, "--percent", "20"]) == 2
+    error = capsys.readouterr().err
+    assert "--arch delight_transformer_tiny has none" in error and len(error.splitlines()) == 1
+    assert cli.main([*call[:2], "delight", *call[3:]]) == 2
+    assert "delight_transformer_iwslt, " in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_model_is_explained():
