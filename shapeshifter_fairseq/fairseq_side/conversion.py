@@ -193,7 +193,7 @@ def _settings(path: Path, state: dict[str, Any]) -> Namespace:
     if family is not TransformerModel and not _is_ours(family):
         raise ShapeshifterError(
             f"{path} is of --arch {settings.arch}; only fairseq's --arch transformer, its presets "
-            "and this project's can be converted"
+            "and this project's in factors can be converted"
         )
     return settings
 

@@ -81,6 +81,9 @@ class DelightTransformerModel(TransformerModel):
         refuse(args, _UNSUPPORTED, "DeLighT")
         need_one_dictionary(args, task, "delight_transformer")
         _check_sizes(args)
+        if not isinstance(args, Namespace):
+            # fairseq-hydra-train's, of which fairseq hands on no option but its own.
+            args = Namespace(**args)
         return super().build_model(args, task)
 
     @classmethod

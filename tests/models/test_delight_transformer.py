@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from shapeshifter_fairseq import Plan, ShapeshifterError, cli, factorize, fold
@@ -313,9 +314,9 @@ def test_a_checkpoint_of_another_model_is_explained():
         small().load_state_dict(small("--delight-width-multiplier", "3").state_dict())
 
 
-def test_an_older_checkpoint_has_not_all_options():
+@pytest.mark.parametrize("kept_as", [lambda given: Namespace(**given), OmegaConf.create])
+def test_an_older_checkpoint_has_not_all_options(kept_as):
     task = task_with(60, 50, joined=False)
-    model = DelightTransformerModel.build_model(
-        Namespace(encoder_embed_dim=64, encoder_layers=1), task
-    )
+    kept = kept_as({"encoder_embed_dim": 64, "encoder_layers": 1})
+    model = DelightTransformerModel.build_model(kept, task)
     assert model.args.delight_max_depth == len(model.decoder.layers) == 8
