@@ -55,7 +55,7 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
     main_node = devices.node_rank == 0
     log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
     on_cpu = devices.device == "cpu"
-    has_dropout = _by_name(others).get("--arch", "").startswith(_OWN_DROPOUT)
+    has_dropout = by_name(others).get("--arch", "").startswith(_OWN_DROPOUT)
     papers = PAPERS[: PAPERS.index("--dropout")] if has_dropout else PAPERS
 
     def make(_: Path) -> None:
