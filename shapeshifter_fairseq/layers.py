@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from .errors import ShapeshifterError
 from .factorizations import Factorization, family_named
 
-# How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1. README,
-# "The gain", says how the two were chosen.
+# How far Adam's first step moves an entry of W, in learning rates; a dense matrix has 1.
+# docs/how-it-works.md says how the two were chosen.
 LAYER_GAIN = 2.0
 EMBED_GAIN = 6.0
 
