@@ -104,7 +104,9 @@ def factorize(
             dense weight had (the padding row aside); "project" makes each W the best approximation
             of its dense weight, see `Factorization.project_`.
         layer_gain, embed_gain: how far a step of Adam moves W, of linear layers and of tables that
-            serve as an embedding, see `Factorization.initialize_`.
+            serve as an embedding, see `Factorization.initialize_`. They suit all optimizers of
+            `torch.optim` that divide by the gradient's size (Adam, AdamW, NAdam, Adamax, Adagrad,
+            Adadelta, RMSprop); with SGD give 1 and 1 (docs/gains.md).
         progress: wraps the list of matrices, as `tqdm.tqdm` does; large ones take a while.
         std_of: the standard deviation of a weight that holds no numbers, and None for all others,
             see `Undrawn`.

@@ -29,6 +29,8 @@ from .factorizations import Factorization, family_named
 # docs/how-it-works.md says how the two were chosen.
 LAYER_GAIN = 2.0
 EMBED_GAIN = 6.0
+# For optimizers whose step is the gradient times the rate, as SGD's; docs/gains.md says why.
+SGD_GAIN = 1.0
 
 
 class FactorizedLayer(nn.Module):
@@ -69,7 +71,7 @@ class FactorizedLinear(FactorizedLayer):
         bias: whether a bias is added (it stays an ordinary vector).
         rank: how many terms W is the sum of.
         family: name of the factorization, a key of `factorizations.FAMILIES`.
-        gain: how far a step of Adam moves W, see `Factorization.initialize_`.
+        gain: how far a step of Adam moves W, see `Factorization.initialize_`; with SGD take 1.
         options: options of the family, for example ``blocks=4``.
 
     Raises:
@@ -133,7 +135,7 @@ class FactorizedEmbedding(FactorizedLayer):
         padding_idx: token whose embedding is zero and stays zero; as in torch, -1 is the last.
         rank: how many terms W is the sum of.
         family: name of the factorization, a key of `factorizations.FAMILIES`.
-        gain: how far a step of Adam moves W, see `Factorization.initialize_`.
+        gain: how far a step of Adam moves W, see `Factorization.initialize_`; with SGD take 1.
         options: options of the family, for example ``blocks=4``.
 
     Raises:

@@ -51,7 +51,8 @@ class Drawn:
         Args:
             std: wanted standard deviation of the entries of W; their mean is zero.
             gain: how far Adam's first step moves an entry of W, in units of the learning rate. A
-                dense matrix has gain 1.
+                dense matrix has gain 1. A step of SGD moves it, for the gradient of that entry,
+                gain^2 times as far as it moves a dense matrix.
         """
         # An entry of W is a sum of P terms, each the product of d numbers of independent factors
         # of mean zero and standard deviation s, times scale^p (p of the factors are scaled):

@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES
 from ..factorizing import largest_rank, matrices
-from ..layers import EMBED_GAIN, LAYER_GAIN
+from ..layers import EMBED_GAIN, LAYER_GAIN, SGD_GAIN
 from ..plan import DENSE, Family, Plan, Rule, Spec
 from ..stages import ORDERS, STAGE_UPDATES
 
@@ -28,6 +28,9 @@ FACTOR_OPTIONS = tuple(
     "stage_updates stage_order".split()
 )
 
+# fairseq's optimizers whose step is the gradient times the rate. All others divide it by the
+# gradient's size first, as Adam does, and the gains for Adam suit them.
+GRADIENT_OPTIMIZERS = ("sgd", "nag")
 
 # Which option gives the rank of the modules that match a pattern; of several the last one counts.
 TRANSFORMER_RANKS = {
@@ -64,8 +67,9 @@ def add_table_options(parser: ArgumentParser) -> None:
         type=float,
         metavar="G",
         help="gain of the embeddings: how far Adam's first update moves an entry of W, in "
-        f"learning rates (default {EMBED_GAIN}; a dense matrix has 1). Lower it if training "
-        "diverges",
+        f"learning rates (default {EMBED_GAIN}, under --optimizer "
+        f"{' or '.join(GRADIENT_OPTIMIZERS)} {SGD_GAIN}; a dense matrix has 1). Lower it if "
+        "training diverges",
     )
 
 
@@ -81,7 +85,7 @@ def add_layer_options(parser: ArgumentParser) -> None:
         "--layer-gain",
         type=float,
         metavar="G",
-        help=f"as --embed-gain, for the layers' matrices (default {LAYER_GAIN})",
+        help=f"as --embed-gain, for the layers' matrices (default {LAYER_GAIN}, or {SGD_GAIN} too)",
     )
 
 
@@ -143,6 +147,12 @@ def say_what_is_lowered(plan: Plan, model: nn.Module) -> None:
                 lowered.setdefault(rule.origin, {})[f"{rank} for {n} x {m}"] = None
     for origin, ranks in lowered.items():
         logger.info(f"{origin} does not fit and is lowered to {', '.join(ranks)}")
+
+
+def default_gain(args: Namespace, for_adam: float) -> float:
+    """The gain that goes with the optimizer, of a user who gives none."""
+    plain = getattr(args, "optimizer", None) in GRADIENT_OPTIMIZERS
+    return SGD_GAIN if plain else for_adam
 
 
 def gains_of(args: Namespace) -> dict[str, float]:

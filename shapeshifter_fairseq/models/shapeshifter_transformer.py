@@ -24,6 +24,7 @@ from ..fairseq_side.options import (
     TRANSFORMER_RANKS,
     add_layer_options,
     add_stage_options,
+    default_gain,
     gains_of,
     plan_of,
     say_what_is_lowered,
@@ -182,8 +183,8 @@ def shapeshifter_base(args: Namespace) -> None:
     args.layer_rank = getattr(args, "layer_rank", "<=64")
     args.embed_rank = getattr(args, "embed_rank", "<=256")
     args.factor_plan = getattr(args, "factor_plan", "")
-    args.layer_gain = getattr(args, "layer_gain", LAYER_GAIN)
-    args.embed_gain = getattr(args, "embed_gain", EMBED_GAIN)
+    args.layer_gain = getattr(args, "layer_gain", default_gain(args, LAYER_GAIN))
+    args.embed_gain = getattr(args, "embed_gain", default_gain(args, EMBED_GAIN))
     args.stage_updates = getattr(args, "stage_updates", None)
     args.stage_order = getattr(args, "stage_order", None)
     base_architecture(args)

@@ -11,7 +11,7 @@ from fairseq.tasks import FairseqTask
 from ..errors import ShapeshifterError
 from ..factorizing import factorize
 from ..fairseq_side.factorized_model import FactorizedModel, refuse
-from ..fairseq_side.options import gains_of, plan_of, say_what_is_lowered
+from ..fairseq_side.options import default_gain, gains_of, plan_of, say_what_is_lowered
 from ..layers import EMBED_GAIN
 from ..together import build_together
 
@@ -60,7 +60,7 @@ def word2ket_lstm(args: Namespace) -> None:
     args.factorization = getattr(args, "factorization", "word2ketxs")
     args.embed_rank = getattr(args, "embed_rank", "<=10")
     args.factor_plan = getattr(args, "factor_plan", "")
-    args.embed_gain = getattr(args, "embed_gain", EMBED_GAIN)
+    args.embed_gain = getattr(args, "embed_gain", default_gain(args, EMBED_GAIN))
     args.dropout = getattr(args, "dropout", 0.2)
     args.encoder_bidirectional = getattr(args, "encoder_bidirectional", True)
     args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 256)

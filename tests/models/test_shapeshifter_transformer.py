@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import pytest
 import torch
+from fairseq import options
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.modules import MultiheadAttention
 from torch import nn
@@ -15,7 +16,7 @@ from shapeshifter_fairseq import (
     ShapeshifterTransformerModel,
 )
 from shapeshifter_fairseq.factorizations import FAMILIES, cost, factorization, kronecker
-from shapeshifter_fairseq.fairseq_side.counting import build_models, count
+from shapeshifter_fairseq.fairseq_side.counting import build_models, count, task_with
 from shapeshifter_fairseq.fairseq_side.factorized_model import FactorizedModel
 
 # Millions in the dissertation's tables 5b, 6 and 7: total, encoder/decoder, embedding; dense total.
@@ -362,3 +363,55 @@ def test_a_model_that_only_generates_loads_checkpoints_in_factors(family, ties):
     model.load_state_dict(model.state_dict())  # and its own
     with pytest.raises(ShapeshifterError, match="is of another model"):
         model.load_state_dict(build(rank=3).state_dict())
+
+
+def parsed(arch: str, *arguments: str) -> Namespace:
+    """As fairseq-train's, of a tiny model."""
+    size = "--encoder-embed-dim 32 --decoder-embed-dim 32 --encoder-layers 1 --decoder-layers 1 "
+    size += "--embed-rank 20"
+    parser = options.get_training_parser()
+    words = ["DATA", "--arch", arch, *size.split(), *arguments]
+    return options.parse_args_and_arch(parser, words)
+
+
+@pytest.mark.parametrize(
+    "optimizer, gains",
+    [
+        *((name, (1, 1)) for name in ("sgd", "nag")),
+        *((name, (2, 6)) for name in ("adam", "adamax", "adagrad", "adadelta", "adafactor")),
+        *((name, (2, 6)) for name in ("lamb", "composite")),
+    ],
+)
+def test_gains_go_with_the_optimizer(optimizer, gains):
+    args = parsed("shapeshifter_transformer_tiny", "--optimizer", optimizer)
+    assert (args.layer_gain, args.embed_gain) == gains
+    args = parsed("word2ket_lstm_iwslt", "--optimizer", optimizer)
+    assert args.embed_gain == gains[1]
+    args = parsed("shapeshifter_transformer", "--optimizer", optimizer, "--layer-gain", "3")
+    assert (args.layer_gain, args.embed_gain) == (3, gains[1])
+
+
+def test_with_momentum_it_learns_at_the_rate_of_the_dense_model():
+    def losses(*arguments: str) -> list[float]:
+        torch.manual_seed(0)
+        args = parsed("shapeshifter_transformer_tiny", "--layer-rank", "8", *arguments)
+        args.dropout = 0.0
+        model = ShapeshifterTransformerModel.build_model(args, task_with(45, 45, joined=True))
+        sgd = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        source = torch.randint(4, 45, (16, 6), generator=torch.Generator().manual_seed(1))
+        target = (source - 3) % 41 + 4
+        before = torch.cat([torch.full((16, 1), 2), target[:, :-1]], 1)
+        found = []
+        for _ in range(40):
+            scores, _ = model(source, torch.full((16,), 6), before)
+            loss = nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten())
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            found.append(loss.item())
+        return found
+
+    dense = losses("--factor-plan", "*=dense")
+    ours = losses("--optimizer", "sgd")
+    assert ours[0] > 4 and ours[-1] < 1.5 * dense[-1] < 3
+    assert not losses("--optimizer", "adam")[-1] < 4  # with Adam's gains it diverges
