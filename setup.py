@@ -15,6 +15,8 @@ def version() -> str:
 
 # Tried with 5.0.0 and 5.24.0.
 HUGGING_FACE = ["transformers>=5,<6"]
+# Tried with 0.21.2.
+PEFT = ["peft>=0.21,<0.22"]
 # Plain text to subwords and back.
 TEXT = [
     "regex>=2026.11",
@@ -68,6 +70,7 @@ setup(
         # recipes/deploy.sh, and `shapeshifter translate`, which needs what the corpus was cut with.
         "deploy": ["ctranslate2>=4.8,<5", "safetensors>=0.8,<0.9", *TEXT],
         "hf": HUGGING_FACE,
+        "peft": PEFT,  # beside "hf", or for any model of torch's
         "recipes": [
             "joblib>=1.6,<2",
             "matplotlib>=3.11,<4",
@@ -82,6 +85,7 @@ setup(
         "benchmarks": PEERS,  # beside "recipes"
         "test": [
             *HUGGING_FACE,
+            *PEFT,
             *PEERS,
             "build>=1.2,<2",  # the sdist and the wheel that the tests install
             "hypothesis>=6.170,<7",

@@ -48,7 +48,8 @@ class ComputedWeight(Tensor):
 NO_WRITING = (
     "the weight of a layer in factors is computed from them, so nothing can be written into it: "
     "initialise the model before it is factorized, draw the layer with layer.reset_parameters(), "
-    "give it a matrix with layer.factors.project_(matrix, gain), or write into layer.weight.clone()"
+    "give it a matrix with layer.factors.project_(matrix, gain), make ordinary layers with "
+    "fold(model), or write into layer.weight.clone()"
 )
 
 
