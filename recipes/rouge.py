@@ -16,6 +16,8 @@ from statistics import fmean
 
 from rouge_score.rouge_scorer import RougeScorer
 
+from .engine import lines_of
+
 NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
@@ -48,7 +50,7 @@ def rouge(references: list[str], hypotheses: list[str]) -> list[dict]:
 
 
 if __name__ == "__main__":
-    texts = [Path(name).read_text(encoding="utf-8").splitlines() for name in sys.argv[1:3]]
+    texts = [lines_of(Path(name)) for name in sys.argv[1:3]]
     try:
         print(json.dumps(rouge(*texts), indent=1))
     except ValueError as error:

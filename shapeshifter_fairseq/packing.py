@@ -176,7 +176,8 @@ def _read(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 def _tokens(dictionary: bytes) -> list[str]:
     """A dictionary's tokens as CTranslate2 names them, with fairseq's four special ones."""
-    lines = dictionary.decode("utf-8").splitlines()
+    # A token may hold what Python takes for the end of a line (U+2028, U+0085); fairseq does not.
+    lines = dictionary.decode("utf-8").removesuffix("\n").split("\n")
     return ["<s>", "<blank>", "</s>", "<unk>", *(line.rsplit(" ", 1)[0] for line in lines)]
 
 

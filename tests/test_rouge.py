@@ -43,3 +43,14 @@ def test_the_command(tmp_path):
     done = subprocess.run([*command, tmp_path / "short"], capture_output=True, text=True)
     assert done.returncode == 1 and "1 hypotheses for 2 references" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_only_the_newline_ends_a_line(tmp_path):
+    """U+2028 in a translation is a character; Python takes it for the end of a line."""
+    files = [tmp_path / name for name in ("reference", "found")]
+    for file, text in zip(files, ("a b\u2028c\nd e\n", "a b c\nd e\n")):
+        file.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "recipes.rouge", *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["score"] == 100

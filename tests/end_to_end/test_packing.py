@@ -13,9 +13,10 @@ from pathlib import Path
 
 import ctranslate2
 import pytest
+from fairseq.data import Dictionary
 
 from shapeshifter_fairseq import ShapeshifterError, cli
-from shapeshifter_fairseq.packing import unpack
+from shapeshifter_fairseq.packing import _tokens, unpack
 
 from .test_old_checkpoints import FOLDER
 from .test_project_and_fold import generate
@@ -147,3 +148,11 @@ def test_nothing_is_unpacked_where_nothing_can_be_written(data, tmp_path, capsys
     assert cli.main(["unpack", str(file), "/proc/no/folder"]) == 2
     line = "shapeshifter: error: /proc/no/folder cannot be written: "
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_dictionary_has_the_lines_that_fairseq_reads(tmp_path):
+    """U+2028 and U+0085 in a token end no line."""
+    tokens = ["a\u2028b@@", "c\x85", "d"]
+    file = tmp_path / "dict.txt"
+    file.write_text("".join(f"{token} 3\n" for token in tokens), encoding="utf-8")
+    assert _tokens(file.read_bytes())[4:] == Dictionary.load(str(file)).symbols[4:] == tokens
