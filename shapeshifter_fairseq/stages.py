@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from .errors import ShapeshifterError
-from .factorizing import check, factorize, is_factorized, matrices
+from .factorizing import check, factorize, is_factorized
+from .matrices import matrices
 from .plan import Plan, Rule
 
 # The paper's choices: 500 updates a stage (footnote 5), "high-to-low".

@@ -16,7 +16,7 @@ from shapeshifter_fairseq import (
     factorize,
 )
 from shapeshifter_fairseq.factorizations import FAMILIES, kronecker
-from shapeshifter_fairseq.factorizing import matrices
+from shapeshifter_fairseq.matrices import matrices
 from shapeshifter_fairseq.projection import how_near, relative_error
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from shapeshifter_fairseq import Plan, factorize
-from shapeshifter_fairseq.factorizing import matrices
+from shapeshifter_fairseq.matrices import matrices
 from shapeshifter_fairseq.projection import how_near, relative_error
 
 

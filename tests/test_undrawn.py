@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
-from shapeshifter_fairseq.factorizing import matrices
 from shapeshifter_fairseq.fairseq_side.counting import build_model, task_with
+from shapeshifter_fairseq.matrices import matrices
 from shapeshifter_fairseq.plan import Plan
 from shapeshifter_fairseq.undrawn import Undrawn
 

@@ -15,7 +15,8 @@ from fairseq.models.transformer import TransformerConfig, TransformerModel
 from torch import nn
 
 from ..errors import ShapeshifterError
-from ..factorizing import Matrix, factorize, fold, matrices
+from ..factorizing import factorize, fold
+from ..matrices import Matrix, matrices
 from ..projection import Projected, how_near, relative_error
 from .averaging import mean_of
 from .checkpoints import of_file, refuse_to_replace, write_checkpoint

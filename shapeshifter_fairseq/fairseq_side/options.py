@@ -11,8 +11,9 @@ from torch import nn
 
 from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES
-from ..factorizing import largest_rank, matrices
+from ..factorizing import largest_rank
 from ..layers import EMBED_GAIN, LAYER_GAIN, SGD_GAIN
+from ..matrices import matrices
 from ..plan import DENSE, Family, Plan, Rule, Spec
 from ..stages import ORDERS, STAGE_UPDATES
 

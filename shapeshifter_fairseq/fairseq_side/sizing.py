@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..errors import ShapeshifterError
-from ..factorizing import matrices
+from ..matrices import matrices
 from ..plan import Family
 from ..sizing import Shapes, largest_rank, numbers
 from ..undrawn import WithoutNumbers

@@ -24,7 +24,8 @@ from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 
 from ..errors import ShapeshifterError
-from ..factorizing import factorize, matrices
+from ..factorizing import factorize
+from ..matrices import matrices
 from ..plan import Rule
 from ..projection import how_near, relative_error
 from ..stages import Stage

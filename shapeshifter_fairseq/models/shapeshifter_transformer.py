@@ -110,6 +110,8 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
 
     def _folded(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """A checkpoint whose matrices are whole where `make_generation_fast_` folded them."""
+        if not self._factors_before:
+            return state_dict
         state = dict(state_dict)
         for name, factors in self._factors_before.items():
             prefix = f"{name}.factors."

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from shapeshifter_fairseq import Plan, ShapeshifterError, cli, factorize, fold
-from shapeshifter_fairseq.factorizing import matrices
 from shapeshifter_fairseq.fairseq_side.counting import build_models, count, task_with
+from shapeshifter_fairseq.matrices import matrices
 from shapeshifter_fairseq.models.delight_transformer import DelightTransformerModel
 from shapeshifter_fairseq.models.delight_units import (
     DExTra,
