@@ -33,8 +33,8 @@ def family_named(
     """Look a family up, and make sure that it has these options.
 
     Raises:
-        ShapeshifterError: if there is no such family, or it has no such option, or it is wanted
-            for a linear layer and made for embeddings only.
+        ShapeshifterError: if there is no such family, or it has no such option, or a linear
+            layer asks for a family that is for embeddings only.
     """
     if name not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
@@ -47,7 +47,7 @@ def family_named(
     if for_linear and not FAMILIES[name].for_linear:
         others = ", ".join(sorted(key for key, family in FAMILIES.items() if family.for_linear))
         raise ShapeshifterError(
-            f"{name} is for embeddings and what is tied to them; for a linear layer take {others}"
+            f"{name} is for embeddings and layers tied to them; for a linear layer take {others}"
         )
     return FAMILIES[name]
 

@@ -18,11 +18,11 @@ class BlockLowRank(Factorization):
 
         W[i*o + k, j*p + l] = scale * sum over a of  L[i, j, k, a] * R[i, j, a, l]
 
-    with blocks of o = n/b rows and p = m/b columns; where b does not divide, they are rounded up
-    and rows and columns past n and m are cut off. It stores b*r*(n + m) numbers, and is `LowRank`
-    for b = 1. `scale` is explained in `Kronecker`.
+    with blocks of o = n/b rows and p = m/b columns. Where b does not divide n or m, the blocks are
+    rounded up, and rows and columns past n and m are cut off. It stores b*r*(n + m) numbers. With
+    b = 1 it is `LowRank`. `scale` is explained in `Kronecker`.
 
-    A matrix is projected by the r largest singular values of each block; nothing is nearer.
+    A projection keeps the r largest singular values of each block: the best approximation.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class BlockLowRank(Factorization):
     def _rows(self, index: Tensor) -> Tensor:
         block, row = self._place_of(index)  # shapes: (T,), (T,)
         left = self.L.transpose(1, 2)[block, row]  # shape: (T, b, r)
-        # R[block] would hold r*m numbers a row; a sum over all blocks, zero but for the row's own,
-        # holds b*b*r and is one matrix product.
+        # Gathering R[block] would take r*m numbers a row. A sum over all blocks, with zeros for all
+        # but the row's own, takes b*b*r and is one matrix product.
         own = F.one_hot(block, self.blocks).to(left)  # shape: (T, b)
         rows = torch.einsum("ti,tjr,ijrp->tjp", own, left, self.R * self.scale)
         return rows.flatten(1)[:, : self.m]
@@ -75,10 +75,10 @@ class BlockLowRank(Factorization):
         inner = inner.permute(2, 1, 0, 3).flatten(2)  # shape: (i, T, j*r)
         left = self.L.transpose(2, 3).flatten(1, 2)  # shape: (i, j*r, o)
         y = torch.bmm(inner, left).transpose(0, 1)  # shape: (T, i, o)
-        # As blocks of one column, whose order is that of W's rows.
+        # Treat y as blocks of one column, to put the rows in W's order.
         return self._whole_of(y[:, :, None, :, None]).flatten(1)[:, : self.n]
 
-    # --- where the rows of W lie in the blocks; all that a Monarch matrix has differently -------
+    # --- where the rows of W lie in the blocks; Monarch overrides only this ---------------------
 
     def _whole_of(self, blocks: Tensor) -> Tensor:  # (*, i, j, o, p) -> rows by columns of W
         return blocks.transpose(-3, -2)  # shape: (*, i, o, j, p)

@@ -1,4 +1,4 @@
-"""W as its users get it: to read. What they wrote into it would be lost, so a write raises."""
+"""The W that users get is read-only: what they write into it would be lost, so a write raises."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import ShapeshifterError
 
-# Torch's functions that write into their first argument have names that end with "_"; and these.
+# Torch functions that write into their first argument: these, and names that end with "_".
 _WRITERS = {"__set__", "__setitem__"} | {
     f"__i{name}__"
     for name in "add sub mul truediv floordiv mod pow and or xor lshift rshift".split()
@@ -20,12 +20,12 @@ _WRITERS = {"__set__", "__setitem__"} | {
 class ComputedWeight(Tensor):
     """A W that was multiplied out from factors, or a view of it.
 
-    Whatever reads it gets ordinary tensors.
+    Results computed from it are ordinary tensors.
 
     Raises:
-        ShapeshifterError: by whatever writes into it, through `.data` or a view too: an initialiser
-            of `nn.init`, `copy_`, an assignment to a row. (What leaves torch, as `.numpy()` does,
-            is not seen.)
+        ShapeshifterError: on any write, also through `.data` or a view: an initialiser of
+            `nn.init`, `copy_`, an assignment to a row. (Writes outside of torch, such as through
+            `.numpy()`, are not noticed.)
     """
 
     @classmethod
@@ -38,7 +38,7 @@ class ComputedWeight(Tensor):
         computed = [one for one in (*args, *kwargs.values()) if isinstance(one, cls)]
         return _with_views_computed(result, computed)
 
-    def __deepcopy__(self, memo: dict) -> Tensor:  # a copy is its owner's
+    def __deepcopy__(self, memo: dict) -> Tensor:  # a copy may be written into
         return self.detach().clone()
 
     def __reduce_ex__(self, protocol: int) -> Any:
@@ -46,7 +46,7 @@ class ComputedWeight(Tensor):
 
 
 NO_WRITING = (
-    "the weight of a layer in factors is computed from them, so nothing can be written into it: "
+    "the weight of a factorized layer is computed from its factors and cannot be written to: "
     "initialise the model before it is factorized, draw the layer with layer.reset_parameters(), "
     "give it a matrix with layer.factors.project_(matrix, gain), make ordinary layers with "
     "fold(model), or write into layer.weight.clone()"
@@ -54,21 +54,20 @@ NO_WRITING = (
 
 
 def computed(weight: Tensor) -> Tensor:
-    """The same numbers as a `ComputedWeight`; a tensor of another kind than torch's own is left as
-    it is."""
+    """Make a plain tensor a `ComputedWeight`; other kinds of tensor are returned unchanged."""
     return weight.as_subclass(ComputedWeight) if type(weight) is Tensor else weight
 
 
 def is_followed() -> bool:
-    """Whether something follows what is computed, and would stumble over a `ComputedWeight`:
-    a compiler, an export, a trace or a transform of `torch.func`."""
+    """Whether torch is tracing what is computed, which a `ComputedWeight` would break: for a
+    compiler, an export, a trace or a transform of `torch.func`."""
     followed = torch.compiler.is_compiling() or is_exported()
     return followed or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def is_exported() -> bool:
-    """Whether a graph is made that is to serve inputs of other sizes, where factors have theirs:
-    by `torch.export`, `torch.onnx.export` or `torch.jit.trace`."""
+    """Whether `torch.export`, `torch.onnx.export` or `torch.jit.trace` is recording a graph. It
+    must serve inputs of any size; only the sizes of the factors are fixed."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 
@@ -79,7 +78,7 @@ def _is_computed(value: Any) -> bool:
 
 
 def _written(function: Callable, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
-    """What of its arguments a function of torch's writes into."""
+    """The arguments that a torch function writes into."""
     name = function.__name__
     if name == "requires_grad_" or getattr(function, "__self__", None) is Tensor.requires_grad:
         return []
@@ -88,7 +87,7 @@ def _written(function: Callable, args: Sequence[Any], kwargs: dict[str, Any]) ->
         written += args[:1] or list(kwargs.values())[:1]
     if kwargs.get("inplace"):
         written += args[:1]
-    if kwargs.get("max_norm") is not None:  # of a lookup, which scales the rows it finds
+    if kwargs.get("max_norm") is not None:  # a lookup with it rescales the rows that it finds
         written += args
     return written
 

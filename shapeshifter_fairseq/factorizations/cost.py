@@ -1,29 +1,29 @@
-"""What is cheaper: W or its factors, a table whole or row by row, and how much is built at once.
+"""Cost estimates: W or its factors, a whole table or single rows, and how much to build at once.
 
-All figures are counts of numbers or of multiplications; docs/performance.md says how the
-processor's were measured, and what is not measured of a GPU's.
+All figures count numbers or multiplications. docs/performance.md says how the figures for CPUs
+were measured, and which of those for GPUs were not.
 """
 
 from __future__ import annotations
 
 import torch
 
-# Most numbers of a large W, or of a lookup's slices, that training multiplies out at once: on a
-# processor as many as its cache holds, on a GPU so many that the blocks are few.
+# Training multiplies out at most this many numbers of a large W, or of a lookup's slices, at once:
+# on a CPU what its cache holds, on a GPU enough to need only few blocks.
 BLOCK, GPU_BLOCK = 2**21, 2**24
-# Most numbers of the W that are built together: few on a processor, where a launch costs nothing,
-# and on a GPU so many that the parts are few. Their gradients are in memory at the same time.
+# The W that are built together hold at most this many numbers: few on a CPU, where a launch costs
+# nothing; many on a GPU, so that there are few parts. Their gradients are in memory together.
 PART, GPU_PART = 2**18, 2**23
-# Most numbers of a table that a forward pass builds whole to look rows up in it.
+# A forward pass builds a table whole, to look up rows in it, up to this many numbers.
 TABLE, GPU_TABLE = 2**21, 2**25
-# Row by row, a token costs as much as this many rows of a table that is built whole.
+# Looking up a token by itself costs as much as building this many rows of a whole table.
 ROWS_A_TOKEN = 2
-# As many multiplications as one of torch's calls takes time for, on a processor.
+# On a CPU, one call of torch takes as long as this many multiplications.
 CALL = 2**17
-# How many times longer several small products take for a multiplication than a large one does. A
-# processor's figure is the family's; a GPU multiplies so fast that it waits for memory instead.
+# A multiplication takes this many times longer in several small products than in a large one. On a
+# CPU each family has its own figure; a GPU multiplies so fast that it waits for memory instead.
 GPU_SLOWNESS = 8.0
-# Vectors of a large batch, beside which building W costs nothing.
+# Vectors of a batch so large that the cost of building W does not matter.
 MANY = 2**20
 
 

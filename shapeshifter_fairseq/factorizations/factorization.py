@@ -21,7 +21,7 @@ from .kept import KeptWeight
 
 
 class Builder(Protocol):
-    """What builds the W of several factorizations together (`together.Group`)."""
+    """Builds the W of several factorizations together (`together.Group`)."""
 
     def weight_of(self, factors: Factorization) -> Tensor: ...  # shape: (n, m)
 
@@ -34,23 +34,24 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     always zero (an embedding's padding token), W reused at inference (`KeptWeight`), and the choice
     between W and its factors.
 
-    A family has to say
+    A family must define
 
     - `_factors`: its factors, each with the dimensions that run over the entries of one term of W;
     - `_materialize`: how they are multiplied out;
     - `_rows`: how rows of W are found at a cost that does not depend on n;
     - `max_rank` and `parameter_count`, in closed form;
 
-    and where the default is not true
+    and may override
 
-    - `degree` and `terms`: W is a sum of `terms` products of `degree` numbers (rank and 2);
-    - `scale_each`: `scale` multiplies every factor (only the first);
-    - `_project`: the factors of a given matrix (there is no way);
-    - `_by_factors` and `_by_factors_cost`: products with vectors without W (never), and with
-      `by_factors_slowness` and `by_factors_calls` how long they take;
-    - `_linear_with_w`: a product with a W that is used once (W is built and kept for it);
-    - `alike`: which matrices may be built together (those of one shape, rank and options);
-    - `for_linear`: whether a linear layer may hold the family by itself (it may);
+    - `degree` and `terms`: W is a sum of `terms` products of `degree` numbers (default: rank, 2);
+    - `scale_each`: `scale` multiplies every factor (default: only the first);
+    - `_project`: finds the factors of a given matrix (default: raises an error);
+    - `_by_factors` and `_by_factors_cost`: products with vectors without W (default: never), with
+      `by_factors_slowness` and `by_factors_calls` for their speed;
+    - `_linear_with_w`: a product with a W that is used once (default: W is built, and kept until
+      the backward pass);
+    - `alike`: which matrices are built together (default: those of one shape, rank and options);
+    - `for_linear`: whether a linear layer may hold the family by itself (default: yes);
     - options: whole numbers, such as a count of blocks, that are keyword-only arguments of the
       constructor, `max_rank` and `parameter_count`, each with a default.
 
@@ -70,8 +71,8 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     """
 
     for_linear = True
-    # How many times longer `_by_factors` takes, on a processor, for a multiplication than one large
-    # product does, and how many calls of torch's it makes.
+    # On a CPU: how many times longer a multiplication takes in `_by_factors` than in one large
+    # product, and how many calls of torch `_by_factors` makes.
     by_factors_slowness = 1.0
     by_factors_calls = 8
 
@@ -85,12 +86,12 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
                 f"rank {rank} does not fit a {n} x {m} matrix: choose 1 to {largest}"
             )
         self.n, self.m, self.rank, self.zero_row, self.chosen = n, m, rank, zero_row, options
-        # Holds nothing; its shape keeps a checkpoint of another size from loading where padding
-        # happens to give the factors equal shapes (a vocabulary of a few tokens more, say).
+        # Holds no numbers. Its shape stops a checkpoint of another size from loading where padding
+        # gives the factors equal shapes (for example, a vocabulary with a few more tokens).
         self.register_buffer("size", torch.empty(n, 0, m))
-        # W is a multiple of what the factors give; `initialize_` chooses it by the wanted gain.
+        # W is the product of the factors times this; `initialize_` sets it for the wanted gain.
         self.register_buffer("scale", torch.ones(()))  # shape: ()
-        # Plain attributes: they are in no state dict.
+        # Plain attributes: they are not in the state dict.
         self._kept = KeptWeight()
         self._builder: Builder | None = None  # while a pass builds W together with others
 
@@ -99,7 +100,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     @classmethod
     @abstractmethod
     def max_rank(cls, n: int, m: int) -> int:
-        """The largest rank: beyond it the family represents no further n by m matrix."""
+        """The largest useful rank: a higher one represents no more n by m matrices."""
 
     @classmethod
     @abstractmethod
@@ -112,14 +113,14 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
 
     @abstractmethod
     def _materialize(self, *factors: Tensor) -> Tensor:
-        """Multiply factors out, which have been multiplied by the scale.
+        """Multiply out factors that have been multiplied by the scale.
 
         Args:
-            factors: as `_factors` has them; of several matrices they come stacked, with leading
+            factors: as `_factors` has them; those of several matrices come stacked, with leading
                 dimensions (*).
 
         Returns:
-            W, or more rows and columns, which are cut off.  # shape: (*, n or more, m or more)
+            W, or more rows and columns, to be cut off.  # shape: (*, n or more, m or more)
         """
 
     @abstractmethod
@@ -131,14 +132,14 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         raise NotImplementedError
 
     def _by_factors_cost(self, vectors: int) -> float:
-        """How many multiplications `_by_factors` takes; by default W is always multiplied out."""
+        """How many multiplications `_by_factors` takes; by default W is always built."""
         return math.inf
 
     # --- W ---------------------------------------------------------------------------------
 
     def weight(self) -> Tensor:
-        """W itself, to read: differentiable, or the copy that is kept while the module does not
-        train.
+        """W, read-only: differentiable, or the kept copy if the module is in eval mode and autograd
+        is off.
 
         Returns:
             Tensor, shape: (n, m); a write into it raises, see `ComputedWeight`
@@ -185,7 +186,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         return self._materialize(*self._scaled(self.scale, [f for f, _ in self._factors()]))
 
     def alike(self) -> Hashable:
-        """Factorizations for which this is equal can be built together, from stacked factors."""
+        """A key: factorizations with equal keys can be built together, from stacked factors."""
         options = tuple(self.chosen.values())
         return type(self), self.n, self.m, self.rank, self.zero_row, options
 
@@ -205,16 +206,16 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
             Tensor, shape: (*, m)
 
         Raises:
-            IndexError: if an index is below 0 or not below n; on a GPU, as `nn.Embedding` does,
-                torch stops with an assertion instead.
+            IndexError: if an index is not in 0 to n - 1. On a GPU a device assertion fails
+                instead, as for `nn.Embedding`.
         """
         whole = self._keeps_w or self._builder is not None or is_exported()
         if whole or self.n <= ROWS_A_TOKEN * index.numel():
             return F.embedding(index, self._weight()).to(self.scale.dtype)
         index, shape = index.flatten(), index.shape
-        # Adds zeros that are looked up in one that stands for n: torch checks the indices as those
-        # of any table, and on a GPU nothing waits for the answer. The factors would not notice: an
-        # index beyond n meets padding there, or is taken for another.
+        # Check the indices: look each one up in a table of n zeros (one number, expanded) and add
+        # the zero to it. Torch raises for a bad index, and a GPU does not have to wait. The factors
+        # would accept it: they would return padding, or another row.
         index = index + index.new_zeros(()).expand(self.n).index_select(0, index)
         rows = self._rows(index)
         if self.zero_row is not None:
@@ -231,7 +232,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         Returns:
             Tensor, shape: (T, n)
         """
-        # An exported graph serves batches of any size: it takes the way of large ones.
+        # An exported graph serves batches of any size: it computes as for a large one.
         if self.is_cheaper_by_factors(MANY if is_exported() else len(x)):
             y = self._by_factors(x)
             if self.zero_row is not None:
@@ -242,7 +243,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         return self._linear_with_w(x, bias)
 
     def is_cheaper_by_factors(self, vectors: int) -> bool:
-        """Whether a product with so many vectors is faster without W."""
+        """Whether a product with this many vectors is faster without W."""
         cost = self._by_factors_cost(vectors)
         if is_gpu(self.scale.device):
             cost *= GPU_SLOWNESS
@@ -251,7 +252,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         return cost < self.n * self.m * (vectors + (0 if self._keeps_w else self.rank))
 
     def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x W^T + bias with a W for this product alone; a family may do better than this."""
+        """x W^T + bias with a W built for this product alone; a family may have a better way."""
         return F.linear(x, self.materialize(), bias)
 
     # --- when the kept copy of W goes -------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Factors of a given matrix: the nearest ones, as far as a family knows them."""
+"""Fit factors to a given matrix, as closely as a family knows how."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from ..errors import ShapeshifterError
 
-# Rounds of `_fit_padded`, and the fall of the error, as a factor, that another round has to bring:
-# where there is no closed form, and where only what is cut off is filled in.
+# `_fit_padded` makes at most this many rounds. It stops earlier when a round leaves more than this
+# fraction of the error. First without a closed form; then where only cut-off entries are filled in.
 ROUNDS, WORTH = 200, 0.9999
 FILLING_ROUNDS, FILLING_WORTH = 50, 0.999
-# How much a round has to fill in anew, as a part of the error, to be worth it: in a large table few
-# places are cut off.
+# With a closed form it also stops when a round changes the filled-in entries by less than this
+# fraction of the error: in a large table there are few of them.
 FILLED_IN = 0.03
 
 
 class Fitted:
-    """The part of a `Factorization` that takes a given matrix."""
+    """The part of a `Factorization` that fits the factors to a given matrix."""
 
     def _project(self, weight: Tensor) -> None:  # shape: (n, m)
         """Set the factors so that W, with a `scale` of 1, is near `weight`, all terms balanced."""
@@ -31,24 +31,25 @@ class Fitted:
 
     @torch.no_grad()
     def project_(self, weight: Tensor, gain: float) -> None:
-        """Set the factors so that W is the best approximation of a matrix, as near as is known.
+        """Set the factors so that W approximates a matrix as closely as the family knows how.
 
-        The family's docstring says how, and whether nothing could be nearer. The factors of a term
-        get equal mean squares, and `scale` is chosen so that W then moves as after `initialize_`.
+        The family's docstring says how, and whether the result is the best possible. The factors of
+        a term get equal mean squares. `scale` is set so that Adam then moves W as after
+        `initialize_`.
 
         Args:
-            weight: the matrix; what its `zero_row` holds does not count.  # shape: (n, m)
+            weight: the matrix; its row `zero_row` is ignored.  # shape: (n, m)
             gain: how far Adam's first step moves an entry of W, in the mean square, in units of
                 the learning rate.
 
         Raises:
             ShapeshifterError: if the matrix has another shape, or holds a NaN or an infinity, or
-                the family knows no way.
+                the family cannot approximate a matrix.
         """
         if weight.shape != (self.n, self.m):
             raise ShapeshifterError(
-                f"a matrix of shape {tuple(weight.shape)} does not fit factors of one of "
-                f"{(self.n, self.m)}"
+                f"a matrix of shape {tuple(weight.shape)} does not fit factors of a matrix of "
+                f"shape {(self.n, self.m)}"
             )
         if not weight.isfinite().all():
             raise ShapeshifterError("the matrix holds NaN or infinity; take another checkpoint")
@@ -63,12 +64,12 @@ class Fitted:
     def _fit_padded(
         self, weight: Tensor, fit: Callable[[Tensor], None], closed_form: bool = True
     ) -> None:
-        """`_project` by rounds, for a family whose products have more rows and columns than W.
+        """`_project` in rounds, for a family whose products have more rows and columns than W.
 
-        `fit` sets the factors to the best for a whole matrix if there is a `closed_form`, else to
-        better ones than they are. What is cut off, and the row that is always zero, may be
-        anything: `fit` gets zeros there first, and then what the factors before made of them, so
-        that on the entries that count the error does not grow. The least has no closed form
+        `fit` sets the factors: to the best ones for a whole matrix if there is a `closed_form`,
+        else to better ones than before. Entries that are cut off, and the row that is always zero,
+        may take any value. In the first round `fit` gets zeros there, and then what the last
+        factors gave. So the error on the other entries never grows. Its minimum has no closed form
         (hard-impute: Mazumder, Hastie and Tibshirani, 2010).
         """
         whole = torch.zeros_like(self._padded())

@@ -24,7 +24,7 @@ class KeptWeight:
         self._to_read: Tensor | None = None
 
     def to_read(self, weight: Tensor) -> Tensor:
-        """The kept W, which `of` has just given, as one that nobody can write into."""
+        """The kept W that `of` has just returned, made read-only."""
         if self._to_read is None:
             self._to_read = computed(weight)
         return self._to_read
@@ -32,22 +32,22 @@ class KeptWeight:
     def of(self, module: nn.Module, build: Callable[[], Tensor]) -> Tensor:
         """The kept W, or a new one by `build` if a parameter or autocast has changed since.
 
-        What replaces parameters without a trace (`load_state_dict`, `.to()`) has to call `forget`.
+        Code that replaces parameters unnoticed (`load_state_dict`, `.to()`) must call `forget`.
         """
-        # A change in place counts a tensor's version up (an optimizer's step in eval mode, say);
-        # `functional_call` puts other tensors in.
+        # A change in place raises a tensor's version (say, an optimizer's step in eval mode);
+        # `functional_call` puts in other tensors.
         parameters = list(module._parameters.values())
         versions = [(id(parameter), parameter._version) for parameter in parameters]
         source = autocast_dtype(module._buffers["scale"].device.type), versions
         if self._weight is None or self._source != source:
-            # With the tensors themselves, so that no others get their ids.
+            # Keep the tensors too, so that no others can get their ids.
             self._source, self._tensors, self._weight = source, parameters, build()
             self._to_read = None
         return self._weight
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:
-    """The precision that autocast gives to products, if it is on. (Not every device has it: meta
-    has not.)"""
+    """The precision that autocast gives to products, or None if it is off or the device has none
+    (meta)."""
     autocasts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if autocasts else None

@@ -14,9 +14,9 @@ from . import svd
 from .factorization import Factorization
 from .kronecker_autograd import Product, Rows, multiply
 
-# A W of this many numbers, a table, is built again for the backward pass where a batch has more
-# than this many tokens for each term, so that it is never whole. The layers' are smaller and kept:
-# built again they made a training step of the iwslt architecture 1.15 times as long.
+# A W of at least this many numbers (a table) is built again, in blocks, for the backward pass if a
+# batch has more than this many tokens for each term. So it is never whole there. The smaller W of
+# layers are kept: built again they made a training step of iwslt's architecture 1.15 times as long.
 WORTH_BUILDING_AGAIN = 2**21
 TOKENS_A_TERM = 4
 
@@ -34,10 +34,10 @@ class KroneckerShape(NamedTuple):
 def balanced_shape(n: int, m: int) -> KroneckerShape:
     """Choose n1, n2, m1, m2 for an n by m matrix.
 
-    The fewest parameters alone are not the aim: n1 = n, n2 = 1, m1 = 1, m2 = m costs as little for
-    a square matrix and is the ordinary low-rank factorization. So n1 and n2 both stay near sqrt(n),
-    m1 and m2 both near sqrt(m) (dissertation, section 4.3), and among those splits the one with the
-    fewest parameters, n1*m1 + n2*m2 a term, is taken; that brings the two products near each other.
+    Few parameters are not enough: n1 = n, n2 = 1, m1 = 1, m2 = m costs as little for a square
+    matrix, but is the ordinary low-rank factorization. So n1 and n2 both stay near sqrt(n), and m1
+    and m2 near sqrt(m) (dissertation, section 4.3). Among those splits this chooses the one with
+    the fewest parameters a term, n1*m1 + n2*m2, which makes the two products about equal.
 
     >>> balanced_shape(512, 512)
     KroneckerShape(n1=16, n2=32, m1=32, m2=16)
@@ -68,13 +68,13 @@ class Kronecker(Factorization):
     It stores r*(n1*m1 + n2*m2) numbers, about 2*r*sqrt(n*m).
 
     `scale` decides how fast the factors learn. Adam moves every number by about the learning rate,
-    whatever its size, so the smaller A and B are stored, the further one step moves W; `scale`
-    leaves W itself alone. It is no parameter, but it is part of the state dict: a checkpoint means
-    the same matrix whatever `gain` it is loaded under.
+    whatever its size, so the smaller A and B are stored, the further one step moves W. `scale`
+    makes up for their size, so W itself is the same. It is not a parameter, but it is part of the
+    state dict: a checkpoint gives the same matrix whatever `gain` it is loaded with.
 
-    A matrix is projected by rearranging it so that every Kronecker product becomes an outer product
-    (Van Loan and Pitsianis, 1993) and taking the r largest singular values. Nothing is nearer where
-    n1*n2 = n, m1*m2 = m and no row is always zero; else see `_fit_padded`.
+    A projection rearranges the matrix so that every Kronecker product becomes an outer product (Van
+    Loan and Pitsianis, 1993) and takes the r largest singular values. That is the best possible if
+    n1*n2 = n, m1*m2 = m and no row is always zero; otherwise see `_fit_padded`.
     """
 
     by_factors_slowness = 2.5
@@ -122,7 +122,7 @@ class Kronecker(Factorization):
         if self.n * self.m < WORTH_BUILDING_AGAIN or len(x) <= TOKENS_A_TERM * self.rank:
             return super()._linear_with_w(x, bias)  # which keeps W for the backward pass
         A, B, device = self.A, self.B, x.device.type
-        if torch.is_autocast_enabled(device):  # it reaches no further than the forward pass
+        if torch.is_autocast_enabled(device):  # it does not reach the backward pass
             dtype = torch.get_autocast_dtype(device)
             x, A, B = x.to(dtype), A.to(dtype), B.to(dtype)
             bias = None if bias is None else bias.to(dtype)

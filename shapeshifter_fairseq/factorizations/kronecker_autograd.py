@@ -1,4 +1,4 @@
-"""Kronecker products in training: what is large is built twice, a block at a time, and not kept."""
+"""Kronecker products in training: large W are built twice, a block at a time, instead of kept."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class Product(torch.autograd.Function):
 
     The forward pass drops W once it is used, before the loss takes its memory. The backward pass,
     where memory is at its peak, builds W and its gradient a block of rows at a time (the rows of
-    some slices of A), so that neither is ever whole; what the blocks add up to is added in fp32 at
-    least.
+    some slices of A), so that neither is ever whole. Sums over blocks are in fp32 at least.
     """
 
     @staticmethod
@@ -34,7 +33,7 @@ class Product(torch.autograd.Function):
         ctx.save_for_backward(x, A, B, scale)
         ctx.sizes = n, m, zero_row
         n2 = B.shape[1]
-        # In blocks too, for the sake of what building takes beside W. (To multiply them one by one,
+        # In blocks here too, to save memory while W is built. (Multiplying x with them one by one,
         # each into its columns of the result, takes 1.3 times as long as one product.)
         W = A.new_empty(n, m)
         for part in _slices(A, B):
@@ -79,7 +78,7 @@ class Product(torch.autograd.Function):
 
 
 class Rows(torch.autograd.Function):
-    """Rows of W, from as many slices of A and of B; a few rows at a time, in both directions."""
+    """Rows of W, each from a slice of A and one of B, a few at a time, forward and backward."""
 
     @staticmethod
     def forward(ctx, index, A, B, scale):
@@ -96,7 +95,7 @@ class Rows(torch.autograd.Function):
     def backward(ctx, drows):
         index, A, B, scale = ctx.saved_tensors
         n2, right = B.shape[1], B.transpose(0, 1).contiguous()
-        # Rows share slices: what they add up to is added in fp32 at least.
+        # Rows share slices, so their gradients add up: in fp32 at least.
         wide = torch.promote_types(A.dtype, torch.float32)
         dA, dright = torch.zeros_like(A, dtype=wide), torch.zeros_like(right, dtype=wide)
         drows = (drows * scale).view(len(index), A.shape[1], B.shape[2])
@@ -109,9 +108,9 @@ class Rows(torch.autograd.Function):
 
 
 def _slices(A: Tensor, B: Tensor) -> list[slice]:
-    """Consecutive slices of A whose rows of W make a block each."""
+    """Split A into slices, each of which gives one block of rows of W."""
     (n1, m1, _), (_, n2, m2) = A.shape, B.shape
-    numbers = 2 * n2 * m1 * m2  # of a slice: as multiplied, and in W's order
+    numbers = 2 * n2 * m1 * m2  # of a slice: its product, and a copy in W's order
     step = max(1, block_of(A.device) // numbers)
     return [slice(first, min(n1, first + step)) for first in range(0, n1, step)]
 
@@ -119,7 +118,7 @@ def _slices(A: Tensor, B: Tensor) -> list[slice]:
 def _block(
     left: Tensor, B: Tensor, first: int, n: int, m: int, zero_row: int | None
 ) -> Tensor:  # shape: (rows, m)
-    """The rows of W from `first` on that `left`, slices of A times scale, give."""
+    """The rows of W, from `first` on, that `left` gives: slices of A, times scale."""
     W = multiply(left, B)[: max(0, n - first), :m]  # the last slice may lie in the padding
     if zero_row is not None and 0 <= zero_row - first < len(W):
         W[zero_row - first] = 0
@@ -131,7 +130,7 @@ def _add(total: Tensor | None, part: Tensor, wide: torch.dtype) -> Tensor:
 
 
 def _few(A: Tensor, B: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The tensors, a few rows at a time: as many as make a block with their gradients."""
+    """Split tensors into a few rows at a time, as many as fill a block with their gradients."""
     numbers = 2 * A.shape[2] * (A.shape[1] + B.shape[2])
     step = max(1, block_of(A.device) // numbers)
     return zip(*(tensor.split(step) for tensor in tensors))

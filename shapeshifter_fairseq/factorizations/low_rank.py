@@ -14,10 +14,10 @@ class LowRank(Factorization):
 
         W[i, j] = scale * sum over k of  U[i, k] * V[k, j]
 
-    It stores r*(n + m) numbers. The rank of W is at most r, and a stack of such layers keeps to it;
-    that is what Kronecker products do without. `scale` is explained in `Kronecker`.
+    It stores r*(n + m) numbers. The rank of W is at most r, and so is that of a stack of such
+    layers; Kronecker products have no such limit. `scale` is explained in `Kronecker`.
 
-    A matrix is projected by its r largest singular values; no U V is nearer.
+    A projection keeps the r largest singular values: the best approximation.
     """
 
     by_factors_calls = 3

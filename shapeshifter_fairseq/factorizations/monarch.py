@@ -17,12 +17,12 @@ class Monarch(BlockLowRank):
 
         W[k*b + i, j*p + l] = scale * sum over a of  L[i, j, k, a] * R[i, j, a, l]
 
-    That is `BlockLowRank` whose block i has the rows i, i + b, i + 2b, ..., and it stores as many
+    That is a `BlockLowRank` whose block i has the rows i, i + b, i + 2b, ...; it stores as many
     numbers, b*r*(n + m). Rd's block j is R[:, j] with its first two dimensions flattened, Ld's
     block i is L[i] with o in front.
 
-    A matrix is projected by the r largest singular values of each slice (i, j) of it; nothing is
-    nearer, whatever the rank and the two sizes.
+    A projection keeps the r largest singular values of each slice (i, j) of the matrix: the best
+    approximation at every rank and size.
     """
 
     def _whole_of(self, blocks: Tensor) -> Tensor:

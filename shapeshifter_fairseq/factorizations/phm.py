@@ -11,10 +11,10 @@ class PHM(Kronecker):
     """W = scale * (A_1 kron B_1 + ... + A_r kron B_r) with A_k of r x r (dissertation, section 4.1;
     Zhang et al., ICLR 2021, "Beyond fully-connected layers with quaternions").
 
-    B_k is n/r x m/r; it all stores r^3 + n*m/r numbers, an r-th of the dense matrix while r is
-    small. The literature asks that r divides n and m. Here other sizes are padded as `Kronecker`
-    pads them (B_k is rounded up, rows and columns past n and m are cut off), so that a vocabulary
-    of any size has its PHM matrix too.
+    B_k is n/r x m/r. Together they store r^3 + n*m/r numbers: about 1/r of the dense matrix while r
+    is small. In the literature r has to divide n and m. Here other sizes are padded as in
+    `Kronecker` (B_k is rounded up, rows and columns past n and m are cut off), so a vocabulary may
+    have any size.
     """
 
     @classmethod

@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Rows and columns beyond which a whole decomposition takes minutes.
+# With more rows and columns than this, a whole decomposition takes minutes.
 LARGE = 2048
-# What the approximate one gets more: columns, and rounds of power iteration. On 6656 x 3424 random
-# numbers, the hardest case, the error of rank 256 is then 0.3% above the least.
+# Extra columns of the approximate decomposition, and its rounds of power iteration. On 6656 x 3424
+# random numbers, the hardest case, its error at rank 256 is then 0.3% above the minimum.
 OVERSAMPLING, ROUNDS = 64, 8
 
 
 def singular_values(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """The largest singular values and their vectors, so that U diag(S) V is nearest to the matrix.
 
-    Of a large matrix few values are found by `torch.svd_lowrank` (Halko, Martinsson and Tropp,
-    2011), with the same random numbers every time; otherwise they are exact.
+    They are exact, except for few values of a large matrix: those are found by `torch.svd_lowrank`
+    (Halko, Martinsson and Tropp, 2011), with the same random numbers every time.
 
     Args:
         matrix: shape: (*, n, m)
-        rank: how many, r; those that the matrix does not have are zero.
+        rank: how many, r; if the matrix has fewer, the rest are zero.
 
     Returns:
         U, S and V, S falling.  # shapes: (*, n, r), (*, r), (*, r, m)
@@ -42,7 +42,7 @@ def singular_values(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 def of_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Two factors whose product is the nearest matrix of that rank.
 
-    A column of the left and the row of the right that it meets have equal mean squares.
+    A column of the left factor and its row of the right one have equal mean squares.
 
     Args:
         matrix: shape: (*, n, m)

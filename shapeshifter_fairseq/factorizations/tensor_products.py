@@ -45,12 +45,12 @@ def sum_of_tensor_products(leaves: Sequence[Tensor]) -> Tensor:
 
 
 def nearer_sum(whole: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Vectors whose sum of r tensor products is nearer to a tensor than that of the given ones.
+    """Change vectors so that the sum of their r tensor products comes nearer to a tensor.
 
-    A product of two vectors is a matrix of rank 1, and the singular values give the nearest sum. Of
-    more there is no closed form: here each vector in turn is fitted to the others (a sweep of
-    alternating least squares; Carroll and Chang, 1970). Repeated, that never adds to the error, and
-    it may end where another start would have led further.
+    A product of two vectors is a matrix of rank 1, so the singular values give the nearest sum. For
+    more vectors there is no closed form: each one in turn is fitted while the others stay (a sweep
+    of alternating least squares; Carroll and Chang, 1970). Repeated sweeps never raise the error,
+    but may end in a local minimum.
 
     Args:
         whole: a batch of tensors.  # shape: (B, q_1, ..., q_o)
@@ -71,13 +71,13 @@ def nearer_sum(whole: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _least_squares(whole: Tensor, leaves: Sequence[Tensor], place: int) -> Tensor:
-    """The vectors in one place of the products that fit the others best.  # shape: (B, r, q)"""
+    """The best vectors for one place of the products; the others stay.  # shape: (B, r, q)"""
     others = [leaf for k, leaf in enumerate(leaves) if k != place]
     squares = torch.stack([leaf @ leaf.mT for leaf in others]).prod(0)  # shape: (B, r, r)
     ridge = RIDGE * squares.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
     squares = squares + torch.diag_embed(ridge.unsqueeze(1).expand(-1, squares.shape[1]))
-    # Beginning with the last, each vector takes its dimension out of the tensor: b runs over the
-    # batch, r over the products, the others over the entries of vectors.
+    # Contract the tensor with one vector after another, the last one first: b runs over the batch,
+    # r over the products, the other letters over the entries of vectors.
     axes = "cdefghijklmnopq"[: len(leaves)]
     met, has = whole, "b" + axes
     for k in reversed(range(len(leaves))):

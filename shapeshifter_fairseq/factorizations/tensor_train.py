@@ -19,17 +19,17 @@ class TensorTrain(Factorization):
     """W = scale^d * G_1 G_2 ... G_d, cut to n rows and m columns (dissertation, section 4.1;
     Oseledets 2011; Novikov et al. 2015, "Tensorizing neural networks").
 
-    A row i is written with the digits i1..id, i_k < n_k and n1*...*nd >= n, a column j likewise::
+    A row i has the digits i1..id (i_k < n_k, n1*...*nd >= n), a column j likewise::
 
         W[i, j] = scale^d * G_1[:, i1, j1, :] G_2[:, i2, j2, :] ... G_d[:, id, jd, :]
 
-    a product of a row of r_1 numbers, matrices of r_(k-1) x r_k and a column. It stores the sum
-    over k of r_(k-1)*n_k*m_k*r_k numbers. Every r_k is `rank`, but no more than a train that holds
-    any matrix needs there.
+    This multiplies a row of r_1 numbers, matrices of r_(k-1) x r_k and a column. It stores the sum
+    over k of r_(k-1)*n_k*m_k*r_k numbers. Every r_k is `rank`, or less where less is enough to hold
+    any matrix.
 
-    A matrix is projected by one truncated SVD after the other, core by core (TT-SVD). The least
-    error is at most sqrt(d - 1) times smaller, so with two cores nothing is nearer; for rows and
-    columns that are cut off see `_fit_padded`.
+    A projection takes one truncated SVD after another, core by core (TT-SVD). Its error is at most
+    sqrt(d - 1) times the minimum, so with two cores it is the best possible. For rows and columns
+    that are cut off see `_fit_padded`.
     """
 
     scale_each = True
@@ -95,7 +95,7 @@ class TensorTrain(Factorization):
             core.mul_(mean / size if mean > 0 else 0)
 
     def _gain(self) -> float:
-        # Along the train as `_materialize` goes, with mean squares; the core that steps counts 1.
+        # Multiply mean squares along the train, as in `_materialize`; the core that steps counts 1.
         squares = [core.square().mean((1, 2)) for core, _ in self._factors()]
         moved = 0.0
         for k, square in enumerate(squares):
@@ -138,7 +138,7 @@ class TensorTrain(Factorization):
 
 
 def _divided(core: Tensor, bond: Tensor) -> Tensor:
-    """A core divided by the roots of the singular values before it; where they are zero, zero."""
+    """Divide a core by the roots of the singular values before it; zero where they are zero."""
     root = bond.sqrt().view(-1, 1, 1, 1)
     return torch.where(root > 0, core / root, 0)
 

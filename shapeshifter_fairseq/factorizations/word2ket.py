@@ -1,4 +1,4 @@
-"""word2ket: every row of a table by itself as a sum of tensor products of short vectors."""
+"""word2ket: every row of a table is a sum of tensor products of short vectors."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ class Word2Ket(Factorization):
 
     The v_ikj have q numbers, the smallest q with q^o >= m. It stores n*r*o*q numbers. The products
     are multiplied as a balanced tree. Every row has numbers of its own, so this is for embeddings
-    only; a layer's matrix has a chance with `Word2KetXS`.
+    only; for a layer's matrix use `Word2KetXS`.
 
     With ``norm=1`` every product in the tree goes through a LayerNorm (one without weights of its
     own), which keeps gradients from growing with the order (section 3.3.3)::
 
         W[i] = spread * sum over k of  LN(LN(u_ik1 (x) u_ik2) (x) LN(u_ik3 (x) u_ik4)),  u = scale*v
 
-    A matrix is projected row by row: by one SVD for order 2, by alternating least squares beyond
-    (`nearer_sum`), with LayerNorms by Adam. `_fit_padded` says what becomes of the entries that
-    a cut to m leaves free.
+    A projection goes row by row: one SVD for order 2, alternating least squares for higher orders
+    (`nearer_sum`), or Adam if there are LayerNorms. `_fit_padded` fills in the entries past m.
     """
 
     for_linear = False
@@ -59,7 +58,7 @@ class Word2Ket(Factorization):
     def max_rank(cls, n: int, m: int, *, order: int = 2, norm: int = 0) -> int:
         require_between(2, max(2, (m - 1).bit_length()), n, m, order=order)
         require_between(0, 1, n, m, norm=norm)
-        # Any q neighbours in a row are one term with a single entry in all vectors but the last.
+        # One term can hold any q neighbours in a row, if all vectors but the last are one-hot.
         return ceil(m / root(m, order))
 
     @classmethod
@@ -82,9 +81,9 @@ class Word2Ket(Factorization):
 
     @torch.no_grad()
     def _initialize_normed_(self, std: float, gain: float) -> None:
-        # A LayerNorm takes out the size of its input: only a vector's share across its own
-        # direction, 1 - 1/q of a random step, moves W. The step of +-lr on a vector of spread s is
-        # the fraction lr/s of it; each of o vectors moves a product by its fraction, so W by
+        # A LayerNorm removes the size of its input. So only the part of a step across the vector
+        # moves W: 1 - 1/q of a random step. A step of +-lr on a vector of spread s changes it by
+        # the fraction lr/s. Each of o vectors moves a product by its fraction, so W moves by
         #     gain * lr = std * sqrt(o * (1 - 1/q)) * lr / s,
         # which gives s. The vectors are scaled to spread 1, far above LayerNorm's epsilon.
         factor_std = math.sqrt(self.order * (1 - 1 / max(self.q, 2))) * std / gain
@@ -114,7 +113,7 @@ class Word2Ket(Factorization):
 
     @torch.enable_grad()
     def _descend(self, weight: Tensor) -> None:
-        # The size of a vector makes no difference, so Adam's step is a share of its direction.
+        # A vector's size makes no difference: a step of Adam only turns its direction.
         vectors = self.v.detach().clone().requires_grad_()
         adam = torch.optim.Adam([vectors], lr=0.2)
         slower = torch.optim.lr_scheduler.LinearLR(adam, 1, 0, NORMED_ROUNDS)
@@ -137,7 +136,7 @@ class Word2Ket(Factorization):
             self.spread.fill_(spread.bfloat16().item())
 
     def _gain(self) -> float:
-        if self.norm:  # tried out: how much a LayerNorm enlarges a step depends on its input
+        if self.norm:  # measured: how much a LayerNorm enlarges a step depends on its input
             draw = torch.Generator(self.v.device).manual_seed(0)
             step = torch.empty_like(self.v).normal_(generator=draw).sign() * 1e-3
             moved = self._products_of(self.v + step) - self._products_of(self.v)
@@ -159,21 +158,21 @@ class Word2Ket(Factorization):
         return self._materialize(vectors * self.scale)
 
     def alike(self) -> Hashable:
-        # With LayerNorms `spread` is a number of this table alone, and no factor.
+        # `spread` is no factor: it belongs to this table alone, which is then built by itself.
         return (*super().alike(), id(self)) if self.norm else super().alike()
 
     @property
     def _first(self) -> int:
-        """How many entries of a first vector the cut to m columns does not leave unused."""
+        """How many entries of a first vector are used after the cut to m columns."""
         return ceil(self.m / self.q ** (self.order - 1))
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products of rows of W, at a cost of r*r*o*q each: no row is built.
 
-        Of whole tensor products (m = q^o) it is the sum over k and l of the products over j of
-        <v_ikj, v_i'lj> (dissertation, section 3.3.3). Where m < q^o, the entries before m are
-        summed digit by digit: those that agree with m in the first digits and are below it in the
-        next are whole products of the vectors that follow.
+        For whole tensor products (m = q^o) it is the sum over k and l of the products over j of
+        <v_ikj, v_i'lj> (dissertation, section 3.3.3). Where m < q^o, the columns below m are
+        grouped by their digits: those that share m's first digits and are smaller in the next one
+        give whole products of the vectors that follow.
 
         Args:
             left, right: indices of rows.  # shapes: (T,), (T,)
@@ -186,7 +185,7 @@ class Word2Ket(Factorization):
         """
         if self.norm:
             raise ShapeshifterError(
-                "inner products without the embeddings need products without LayerNorm: norm=0"
+                "inner_products does not work with LayerNorms; build the factors with norm=0"
             )
         v = (self.v.index_select(0, left) * self.scale).unbind(2)  # o of shape (T, r, q)
         w = (self.v.index_select(0, right) * self.scale).unbind(2)

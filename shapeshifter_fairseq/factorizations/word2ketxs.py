@@ -1,4 +1,4 @@
-"""word2ketXS: a whole table as a sum of tensor products of several small matrices."""
+"""word2ketXS: a whole table is a sum of tensor products of several small matrices."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Word2KetXS(Factorization):
 
         W[i, j] = scale^o * sum over k of  F[1, k, i1, j1] * ... * F[o, k, io, jo]
 
-    It stores r*o*q*t numbers. Any order o from 2 up will do; rows need one row of each F_jk.
+    It stores r*o*q*t numbers. The order o is 2 or more. A row of W needs one row of each F_jk.
 
-    A matrix is projected as a tensor of order o, whose products the F_jk are as vectors: by one SVD
-    for order 2, as in `Kronecker`, by alternating least squares beyond, see `nearer_sum`.
+    A projection rearranges the matrix into a tensor of order o, with the F_jk as vectors, and fits
+    it: by one SVD for order 2, as in `Kronecker`, else by alternating least squares (`nearer_sum`).
     """
 
     scale_each = True
@@ -41,7 +41,7 @@ class Word2KetXS(Factorization):
     @classmethod
     def max_rank(cls, n: int, m: int, *, order: int = 2) -> int:
         require_between(2, max(2, (max(n, m) - 1).bit_length()), n, m, order=order)
-        # Any t x q block of W is one term with a single entry in all factors but the last.
+        # One term can hold any t x q block of W, if all factors but the last have a single entry.
         return ceil(n / root(n, order)) * ceil(m / root(m, order))
 
     @classmethod
@@ -60,7 +60,7 @@ class Word2KetXS(Factorization):
         self._match_spread_(std)
 
     def _matrices(self, F: Tensor) -> list[Tensor]:
-        """F_1..F_o, less the rows and columns of F_1 that are cut off.  # shapes: (*, r, t, q)"""
+        """F_1..F_o, without F_1's rows and columns that are cut off.  # shapes: (*, r, t, q)"""
         rows, columns = self._first
         first, *others = F.unbind(-4)
         return [first[..., :rows, :columns], *others]
@@ -74,7 +74,7 @@ class Word2KetXS(Factorization):
     def _materialize(self, F: Tensor) -> Tensor:
         matrices = self._matrices(F)
         rows, columns = zip(*(matrix.shape[-2:] for matrix in matrices))
-        # As tensor products of vectors of t*q; then the digits of rows and of columns part.
+        # Multiply as vectors of t*q numbers; then separate the digits of rows and of columns.
         whole = sum_of_tensor_products([matrix.flatten(-2) for matrix in matrices])
         stack = whole.shape[:-1]
         whole = whole.view(*stack, *(size for digit in zip(rows, columns) for size in digit))
