@@ -35,7 +35,7 @@ def setting(updates: int, tokens: int = 1024) -> list[str]:
     """Options for a training of few minutes, `tokens` an update.
 
     It wants another setting than the papers': a higher rate that falls to zero, no dropout. Chosen
-    on the validation set, one setting for all models (docs/results.md).
+    on the validation set, one setting for all models (docs/tries.md).
     """
     seventh = -(-updates // 7)  # 400 of the 2,800
     return shlex.split(

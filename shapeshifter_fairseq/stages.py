@@ -67,7 +67,7 @@ class Stages:
         A block is a module of a list named `layers`, as decoder.layers.3. The tables (embeddings,
         output projection, and whatever else is in no block) are the first stage in either order:
         they lose the most (Gupta et al. leave them dense), so they need the most updates
-        (docs/results.md). Matrices that the plan leaves dense are in no stage, and a block without
+        (docs/tries.md). Matrices that the plan leaves dense are in no stage, and a block without
         others makes none.
 
         Args:

@@ -16,7 +16,7 @@ al., ACL 2021, "Good for Misconceived Reasons". Data: bash data-prep/prepare-mul
     save_every=100,
     setting="--lr 5e-3 --warmup-updates 2000",
     # A fifth of the dense model's parameters. The published rate is too high for them; this setting
-    # was chosen on validation (docs/results.md).
+    # was chosen on validation (docs/tries.md).
     shapeshifter="--layer-rank 10 --embed-rank 140 --lr 1e-3 --warmup-updates 1000 --dropout 0.1",
     small="--layer-rank 5 --embed-rank 65",
 ).main

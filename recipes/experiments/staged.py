@@ -228,7 +228,7 @@ class Staged:
         else:
             # At the quickstart's rate the larger low_rank and monarch learn how frequent each type
             # is and nothing more; half of it after a seventh of 1,000 updates is worse than after
-            # 400 (docs/results.md).
+            # 400 (docs/tries.md).
             begin = ["--lr", args.scratch_lr, "--warmup-updates", str(UPDATES // 7)]
             updates = args.scratch_updates
         options = [*shlex.split(MODELS[run.model]), *begin, "--seed", str(run.seed), *self.more]
