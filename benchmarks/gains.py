@@ -46,7 +46,7 @@ GAINS = {"2 and 6": (2, 6), "1 and 1": (1, 1)}
 
 
 def nll(data: str, *more: str) -> float:
-    """Mean training nll (nats a token) of the last twenty updates; NaN where it diverged."""
+    """Mean training nll (bits a token) of the last twenty updates; NaN where it diverged."""
     losses: list[float] = []
     step = Trainer.train_step
 
