@@ -4,13 +4,13 @@ As a fairseq user-dir::
 
     fairseq-train DATA --user-dir shapeshifter_fairseq --arch shapeshifter_transformer_iwslt ...
 
-In Python, on any model (fairseq is not needed for it)::
+In Python, on any model, without fairseq::
 
     from shapeshifter_fairseq import Plan, build_together, factorize, fold
     factorize(model, Plan.parse("*=64"))
     build_together(model)
 
-What is imported from here is loaded when it is asked for: torch by most, fairseq by the model.
+A name is loaded when it is first used: most need torch, the model needs fairseq.
 `import shapeshifter_fairseq.models` registers the architectures with fairseq.
 """
 

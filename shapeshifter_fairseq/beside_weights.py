@@ -1,8 +1,8 @@
-"""What a layer has beside its weight: what goes along when another takes its place, what cannot.
+"""Hand over what a layer has beside its weight to the layer that replaces it.
 
 Hooks, and whatever else was put on the layer, move over. A weight that is computed (`weight_norm`,
-`spectral_norm`, pruning, any parametrization) counts as it is computed in eval mode; what computes
-it ends with the layer, and a warning says so.
+`spectral_norm`, pruning, any parametrization) is taken as it is in eval mode. What computes it is
+dropped with the layer, and a warning says so. What cannot move over is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from .errors import ShapeshifterError
 
-# What computes a weight before each call, in torch's older way, and what saves and loads it.
+# Torch's older hooks: those that compute a weight before each call, those that save and load it.
 _COMPUTERS = (WeightNorm, SpectralNorm, BasePruningMethod)
 _SAVERS = (SpectralNormStateDictHook, SpectralNormLoadStateDictPreHook)
 _HOOKS = (
@@ -46,7 +46,7 @@ _OF_THE_MATRIX = ("weight", "bias", "factors", "parametrizations")
 
 
 def parameter_of(layer: nn.Module, name: str) -> nn.Parameter | None:
-    """A layer's weight or bias; one that is computed, as it is in eval mode."""
+    """A layer's weight or bias; a computed one is taken as it is in eval mode."""
     if name in layer._parameters:
         return layer._parameters[name]
     modes = {module: module.training for module in layer.modules()}
@@ -65,7 +65,7 @@ def parameter_of(layer: nn.Module, name: str) -> nn.Parameter | None:
 
 
 def refuse_what_would_be_lost(name: str, layer: nn.Module) -> None:
-    """Raise a `ShapeshifterError` about what a layer in factors would not have."""
+    """Raise a `ShapeshifterError` if the layer has something that a factorized one cannot have."""
     lost = [option for option in ("sparse", "scale_grad_by_freq") if getattr(layer, option, False)]
     lost += [what for what in ("forward", "_compiled_call_impl") if vars(layer).get(what)]
     hooks = [hook for key in _STATE_HOOKS for hook in vars(layer)[key].values()]
@@ -73,31 +73,31 @@ def refuse_what_would_be_lost(name: str, layer: nn.Module) -> None:
         lost.append("hooks of its state dict")
     weight = layer._parameters.get("weight")
     if weight is None and not (_computers(layer) or parametrize.is_parametrized(layer, "weight")):
-        lost.append("a weight that is no parameter")
+        lost.append("a weight that is not a parameter")
     elif weight is not None and (weight._backward_hooks or weight._post_accumulate_grad_hooks):
         lost.append("hooks of its weight")
     if lost:
         raise ShapeshifterError(
-            f"{name}: a layer in factors cannot have {', '.join(lost)}, as this one has; take that "
-            f"off, or leave the layer dense by the rule {name}=dense"
+            f"{name}: a factorized layer cannot have {', '.join(lost)}; remove that, or leave the "
+            f"layer dense with the rule {name}=dense"
         )
 
 
 def warn_of_what_ends(name: str, layer: nn.Module) -> None:
-    """Name what computes a layer's weight, once the layer is to be replaced."""
+    """Warn that what computes a layer's weight will be dropped with the layer."""
     ending = {type(hook).__name__ for hook in _computers(layer)}
     for parametrizations in getattr(layer, "parametrizations", {}).values():
         ending |= {type(each).__name__ for each in parametrizations}
     if ending:
         warnings.warn(
-            f"{name}: the factors begin with the weight that {', '.join(sorted(ending))} gives "
-            "now, and do not keep to it in training",
+            f"{name}: the factors start from the weight that {', '.join(sorted(ending))} gives "
+            "now; in training it no longer applies",
             stacklevel=3,
         )
 
 
 def hand_over(old: nn.Module, new: nn.Module) -> None:
-    """Give a layer all that another has beside its matrix and bias; handles of hooks stay good."""
+    """Give a layer all that another has beside matrix and bias; handles of hooks stay valid."""
     computers = _computers(old)
     sources = ("weight_", "bias_") if computers else ()
     for held in _HELD:

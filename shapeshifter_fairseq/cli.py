@@ -1,4 +1,4 @@
-"""`shapeshifter` and `python -m shapeshifter_fairseq`: what is done beside training."""
+"""`shapeshifter`, or `python -m shapeshifter_fairseq`: count, convert, deploy, compare models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A mistake in an option is one line; each command's parser is of this class as well."""
+    """Reports a wrong option in one line; each command's parser is of this class as well."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}; try --help\n")
@@ -49,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
         its_parser = command.add_to(commands, name)
-        # Only where it is called: the options of some come with torch, which takes a second.
+        # Only for the command that is called: some options need torch, which takes a second.
         if name in argv:
             command.add_options(its_parser)
     args, args.fairseq_options = parser.parse_known_args(argv)
     if args.fairseq_options and args.run is not params.run:
         parser.error(f"unrecognized arguments: {' '.join(args.fairseq_options)}")
     logging.basicConfig(format="shapeshifter: %(message)s")
-    # fairseq names at import what it could not find for speech; that is not our user's problem.
+    # At import fairseq lists packages for speech that it did not find; nobody needs them here.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
         args.run(args)

@@ -12,5 +12,5 @@ class ShapeshifterError(ValueError):
 
 
 def traceback_is_wanted() -> bool:
-    """Whether the environment (SHAPESHIFTER_DEBUG=1) asks for more than that line."""
+    """Whether the environment asks for a traceback as well (SHAPESHIFTER_DEBUG=1)."""
     return bool(os.environ.get("SHAPESHIFTER_DEBUG"))

@@ -9,9 +9,9 @@
     model.dequantize()  # ordinary layers again
 
 `from_pretrained` builds a dense model from the configuration and then asks a "quantizer" to replace
-its modules before it reads the weights. That other packages may register one is part of
-transformers' interface, and all that happens here: the quantizer's configuration, which is saved in
-config.json, is the plan. Whoever loads such a model imports this module first.
+its modules before it reads the weights. Transformers lets other packages register a quantizer, and
+this module registers one. Its configuration, which is saved in config.json, is the plan. Import
+this module before you load such a model.
 
 Only `nn.Linear` and `nn.Embedding` themselves are replaced (see `matrices`): convolutions,
 normalisation and the `Conv1D` layers of GPT-2 stay dense.
@@ -60,7 +60,7 @@ def factorize(model: PreTrainedModel, plan: str, **options: Any) -> PreTrainedMo
     quantizer = FactorQuantizer(FactorConfig(plan))
     quantizer.replace_matrices(model, **options)
     model.hf_quantizer = quantizer
-    # Of its own: other models may be built from the one it had.
+    # A copy: other models may be built from the configuration it had.
     old, config = model.config, copy.deepcopy(model.config)
     config.quantization_config = quantizer.quantization_config
     for module in model.modules():
@@ -90,8 +90,9 @@ class FactorConfig(QuantizationConfigMixin):
 class FactorQuantizer(HfQuantizer):
     """What transformers calls while it loads, saves and "dequantizes" a model in factors.
 
-    To load the factors, it replaces the matrices of the model while that is on the meta device.
-    Weights that are dense it loads first, and gives each matrix its nearest factors.
+    If the file holds factors, it replaces the model's matrices while they are on the meta device,
+    and then loads the factors. If the file holds dense weights, it loads them first, and then
+    replaces each matrix with its nearest factors.
     """
 
     quantization_config: FactorConfig
@@ -101,13 +102,13 @@ class FactorQuantizer(HfQuantizer):
         self._ties: dict[nn.Module, tuple[Any, Any]] = {}  # as the dense model declares them
         self._taken: dict[
             str, str
-        ] = {}  # while loading: layers without factors, and whose they get
+        ] = {}  # while loading: shared factors that are left out, and their first name
 
     def replace_matrices(self, model: PreTrainedModel, **options: Any) -> None:
         factorize_matrices(model, Plan.parse(self.quantization_config.plan), **options)
         build_together(model)
-        # Layers that share factors share a module; of the declared ties, which are of parameters,
-        # those that are left are declared: biases, and matrices that stay dense.
+        # Layers that share factors share a module. The declared ties are of parameters, so only
+        # those of biases and of matrices that stay dense are declared again.
         for module in model.modules():
             if isinstance(module, PreTrainedModel):
                 self._ties[module] = module._tied_weights_keys, module.all_tied_weights_keys
@@ -147,19 +148,19 @@ class FactorQuantizer(HfQuantizer):
             self._draw_missing(model)
         else:
             self.replace_matrices(model, init="project")
-        model.is_quantized = False  # it trains, and changes its type, as any other model
+        model.is_quantized = False  # so it can train, and change its type, like any other model
 
     @staticmethod
     def _draw_missing(model: PreTrainedModel) -> None:
-        """Draw the factors that were not in the file, as of a new head for fine-tuning, and set
-        such biases to zero: transformers does so for `nn.Linear` alone.
+        """Draw the factors that were not in the file (of a new head for fine-tuning, say), and set
+        their biases to zero: transformers does so for `nn.Linear` alone.
         """
 
         def missing(*parameters: nn.Parameter) -> bool:
             return not all(getattr(one, "_is_hf_initialized", False) for one in parameters)
 
         std = getattr(model.config, "initializer_range", 0.02)
-        gains: dict[Factorization, float] = {}  # as in `factorize`: embeddings' if one holds them
+        gains: dict[Factorization, float] = {}  # as in `factorize`: an embedding's if it has them
         for layer in model.modules():
             if isinstance(layer, FactorizedEmbedding):
                 gains[layer.factors] = EMBED_GAIN
@@ -204,14 +205,14 @@ class FactorQuantizer(HfQuantizer):
 
 
 def _as_initialised(factors: Factorization) -> Tensor:
-    """W with the mark by which transformers' initialisers leave a tensor alone."""
+    """W, marked so that transformers' initialisers leave it alone."""
     weight = Factorization.weight(factors)
     weight._is_hf_initialized = True
     return weight
 
 
 def repeated_factors(model: nn.Module) -> dict[str, str]:
-    """The second and further names of factors that several layers hold, each with the first."""
+    """The further names of factors that several layers hold, each with the first name."""
     first: dict[Factorization, str] = {}
     return {
         name: first[module]

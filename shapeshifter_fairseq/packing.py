@@ -1,8 +1,8 @@
-"""A trained model in one small file, and from there to CTranslate2; fairseq is not needed.
+"""Write a trained model into one small file, and turn that into a CTranslate2 model.
 
-The file is a zip archive: the factors and what else is learned as safetensors, the plan, the
+The file is a zip archive: the factors and the other weights as safetensors, the plan, the
 dictionaries, the subword model and corpus.json. The factors make it small: multiplied out, a model
-is as large as the dense one.
+is as large as the dense one. None of this needs fairseq.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 FORMAT = 1
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the same model makes the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # time of every entry: the same model gives the same bytes
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One matrix that is stored as factors; `module` is its first name, of those that share it."""
+    """One matrix that is stored as factors; `module` is the first of the modules that share it."""
 
     module: str
     family: str
@@ -48,7 +48,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Packed:
-    """What is known of a Transformer of fairseq's beside its weights."""
+    """What the file says of a fairseq Transformer beside its weights."""
 
     layers: tuple[int, int]  # encoder, decoder
     heads: int
@@ -59,7 +59,7 @@ class Packed:
     positions: tuple[int, int]  # rows of a table of positions, source and target
     padding: int  # index of the padding token
     factors: tuple[Factors, ...]
-    names: dict[str, str]  # of each weight that is shared: another name, to the first
+    names: dict[str, str]  # of each weight that is shared: its other names, with the first
 
 
 def write_packed(
@@ -70,10 +70,10 @@ def write_packed(
     data: Path,
     precision: Precision,
 ) -> None:
-    """Write the file, whole or not at all; of the same model it has the same bytes.
+    """Write the file, whole or not at all; the same model gives the same bytes.
 
     Args:
-        weights: by fairseq's names; of a factorized matrix its factors.
+        weights: by fairseq's names; for a factorized matrix, its factors.
         data: the corpus's folder, with dictionaries and subword model.
 
     Raises:
@@ -102,15 +102,15 @@ def write_packed(
 
 
 def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
-    """Make of a packed file what `shapeshifter translate` runs.
+    """Turn a packed file into a folder for `shapeshifter translate`.
 
     Args:
-        folder: is made, with all of it or not at all.
-        quantization: of CTranslate2: int8, float32 and others.
+        folder: to make, whole or not at all.
+        quantization: of CTranslate2's weights: int8, float32 and others.
 
     Raises:
-        ShapeshifterError: if the file is cut or another one, or the folder holds something or
-            cannot be written.
+        ShapeshifterError: if the file is truncated or of another kind, or the folder is not empty
+            or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ShapeshifterError(f"{folder} exists; choose another folder")
@@ -132,7 +132,7 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         raise ShapeshifterError(f"there is no {file}") from error
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile, SafetensorError, OSError) as error:
         raise ShapeshifterError(
-            f"{file} is cut, or not a file that `shapeshifter pack` wrote: {error}"
+            f"{file} is truncated, or not a file that `shapeshifter pack` wrote: {error}"
         ) from error
     dense = _dense(packed, weights)
     try:
@@ -153,7 +153,7 @@ def _sides(corpus: Corpus) -> tuple[str, str]:
 
 
 def _stored(name: str, weight: Tensor, precision: Precision) -> dict[str, Tensor]:
-    """A weight as it stands in the file; in int8 with a scale for each entry of its first axis."""
+    """A weight as it is stored; in int8 with a scale for each entry of its first axis."""
     if precision != "int8" or weight.dim() < 2:
         return {name: weight.to(_DTYPES.get(precision, torch.float16))}
     terms = weight.flatten(1)

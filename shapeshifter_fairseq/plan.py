@@ -15,7 +15,7 @@ _EXAMPLE = "decoder.layers.0.*=32,encoder.layers.*.fc?=dense"
 
 @dataclass(frozen=True)
 class Family:
-    """A family of factorizations by its name, with those of its options that are not left alone."""
+    """A family of factorizations: its name, and the options that were given."""
 
     name: str = "kronecker"
     options: dict[str, int] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Family:
         """Read ``FAMILY/option=value/option=value``.
 
         Raises:
-            ShapeshifterError: if it does not parse, beginning with `origin`.
+            ShapeshifterError: if it does not parse; the message begins with `origin`.
         """
         name, *options = (part.strip() for part in text.split("/"))
         family = cls(name, _parse_options(options, origin))
@@ -45,7 +45,7 @@ class Spec:
 
     rank: int
     family: Family = Family()
-    at_most: bool = False  # where the rank does not fit, the largest that does
+    at_most: bool = False  # where the rank does not fit, use the largest that does
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rules in order: of those that match a matrix the last one wins.
+    """Rules in order: the last one that matches a matrix wins.
 
     A matrix that no rule matches stays dense. A matrix that several layers share (tied embeddings)
     is one matrix with several names: a rule that matches any of them matches it.
@@ -81,8 +81,8 @@ class Plan:
         ``PATTERN=dense``; a pattern is a module's name with shell wildcards (``*``, ``?``, ``[]``).
         Options of the family follow the rank: ``decoder.*=monarch:2/blocks=4``.
 
-        `source` says in errors where the text comes from (an option, a file); `family` is that of
-        rules that name none.
+        `source` says in errors where the text comes from (an option, a file). Rules that name no
+        family use `family`.
 
         Raises:
             ShapeshifterError: if a rule does not parse.
@@ -97,7 +97,7 @@ class Plan:
 
     @property
     def is_dense(self) -> bool:
-        """Whether it is plain from the rules alone that all matrices stay dense."""
+        """Whether the rules alone show that all matrices stay dense."""
         for rule in reversed(self.rules):
             if rule.spec is not None:
                 return False

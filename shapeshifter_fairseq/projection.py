@@ -24,7 +24,7 @@ class Projected:
 
 
 def how_near(before: Iterable[Matrix], model: nn.Module) -> list[Projected]:
-    """Compare a model's factors with its matrices from before `factorize` with init="project"::
+    """Compare a model's factors with the matrices it had before they were projected::
 
         before = matrices(model)
         factorize(model, plan, init="project")

@@ -1,7 +1,7 @@
 """The runs of a benchmark side by side, as a table and as plots, for `shapeshifter compare`.
 
-Reads the result.json that the recipes write. Runs of one name are one row, mean and standard
-deviation over their seeds; so they have the same parameters and updates.
+Reads the result.json files that the recipes write. Runs with the same name make one row: mean and
+standard deviation over their seeds. So they must have the same parameters and updates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import ShapeshifterError
 Run = dict[str, Any]  # what recipes/results.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds only
 
-# Colours that colour-blind people tell apart (Okabe and Ito, 2008; the last one is Tol's).
+# Colours that colour-blind people can tell apart (Okabe and Ito, 2008; the last one is Tol's).
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
 
 
@@ -35,8 +35,8 @@ def read_runs(arguments: Sequence[str]) -> Runs:
             and the updates where they differ.
 
     Raises:
-        ShapeshifterError: if a result is missing or no result, the runs are of several
-            benchmarks, or two of one name have the same seed, or other updates or parameters.
+        ShapeshifterError: if a result is missing or cannot be read, if the runs are of several
+            benchmarks, or if two of one name have the same seed or differ in updates or parameters.
     """
     named = [_read(argument) for argument in arguments]
     benchmarks = sorted({run["recipe"] for _, run in named})
@@ -50,20 +50,20 @@ def read_runs(arguments: Sequence[str]) -> Runs:
         group = runs.setdefault(name, [])
         if run["seed"] in (other["seed"] for other in group):
             raise ShapeshifterError(
-                f"two runs of {name} have the seed {run['seed']}: name them, NAME=RUN"
+                f"two runs of {name} have the seed {run['seed']}: give each a name, NAME=RUN"
             )
         for what in ("parameters", "updates"):
             if group and run[what] != group[0][what]:
                 raise ShapeshifterError(
-                    f"runs of {name} have {group[0][what]:,} and {run[what]:,} {what}, and are no "
-                    "seeds of one: name them, each by another NAME=RUN"
+                    f"runs of {name} have {group[0][what]:,} and {run[what]:,} {what}, so they do "
+                    "not differ in seeds only: give each its own name, NAME=RUN"
                 )
         group.append(run)
     return runs
 
 
 def _name(run: Run, runs: Sequence[Run]) -> str:
-    """The model, and what tells a run from others of this model beside its seed."""
+    """The model, with its size and updates where runs of this model differ in them."""
     alike = [other for other in runs if other["model"] == run["model"]]
     name = run["model"]
     if len({other["parameters"] for other in alike}) > 1:
@@ -83,17 +83,17 @@ def _read(argument: str) -> tuple[str, Run]:
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ShapeshifterError(f"there is no {path}: has the recipe come to its end?") from error
+        raise ShapeshifterError(f"there is no {path}: has the recipe finished?") from error
     except ValueError as error:
-        raise ShapeshifterError(f"{path} is no result of a recipe: {error}") from error
+        raise ShapeshifterError(f"{path} is not the result of a recipe: {error}") from error
     if not isinstance(run, dict) or "recipe" not in run or not run.get("validation"):
-        raise ShapeshifterError(f"{path} is no result of a recipe")
+        raise ShapeshifterError(f"{path} is not the result of a recipe")
     return name, run
 
 
 def table(runs: Runs) -> str:
-    """The runs as a table in Markdown; the largest dense model's parameters are the 100%, or where
-    there is none the largest model's, which the head names.
+    """The runs as a table in Markdown. The largest dense model has 100% of the parameters; if there
+    is no dense one, the largest model has, and the head names it.
     """
     sizes = {name: group[0]["parameters"] for name, group in runs.items()}
     dense = [name for name, group in runs.items() if group[0]["model"] == "dense"]
@@ -123,8 +123,8 @@ def table(runs: Runs) -> str:
 def plot(runs: Runs, out: Path) -> list[Path]:
     """Draw validation.png, seconds.png, parameters.png and bleu.png; returns their paths.
 
-    Where another score than BLEU is a benchmark's first one, it is that (rouge-1.png). Results of
-    earlier releases have no seconds.
+    If the first score of a benchmark is not BLEU, that score is drawn instead (rouge-1.png).
+    Results of earlier releases lack the seconds, so they get no seconds.png.
     """
     out.mkdir(parents=True, exist_ok=True)
     figures = {
@@ -151,7 +151,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 
 def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> Figure:
-    """What was measured on the validation set, against updates or seconds; a line a seed."""
+    """Results on the validation set against updates or seconds; a line for each seed."""
     figure, axes = _axes(runs, against, label)
     late = []
     for name, colour, group in _coloured(runs):
@@ -159,7 +159,7 @@ def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> 
             places, values = _curve(run, key, against)
             late += [value for place, value in zip(places, values) if place > places[-1] / 10]
             axes.plot(places, values, color=colour, linewidth=1.6, label=name if not seed else "")
-    # The first tenth of a training covers ten times the range of the rest.
+    # The first tenth of a training covers ten times the range of the rest: it may be cut off.
     margin = 0.05 * (max(late) - min(late)) or 0.5
     axes.set_ylim(min(late) - margin, max(late) + margin)
     axes.set_xlim(left=0)
@@ -169,7 +169,7 @@ def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> 
 
 
 def _plot_score(runs: Runs) -> Figure:
-    """The score of each name as a bar, with a dot a seed."""
+    """The score of each name as a bar, with a dot for each seed."""
     main = _main_score(runs)
     figure, axes = _axes(runs, _score_label(runs), "")
     for row, (_, colour, group) in enumerate(_coloured(runs)):
@@ -186,7 +186,7 @@ def _plot_score(runs: Runs) -> Figure:
 
 
 def _plot_score_against_parameters(runs: Runs) -> Figure:
-    """The score against size, on a logarithmic axis; a dot a name, a bar over its seeds."""
+    """The score against size on a logarithmic axis: a dot for each name, a bar over its seeds."""
     figure, axes = _axes(runs, "parameters", _score_label(runs))
     axes.set_xscale("log")
     sizes = [group[0]["parameters"] for group in runs.values()]
@@ -201,7 +201,7 @@ def _plot_score_against_parameters(runs: Runs) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(y=0.15)
-    # Names of models of about one size stand below each other.
+    # Place the names of models of similar size below each other.
     low, high = axes.get_ylim()
     line, noted = 0.055 * (high - low), []
     for name, colour, group in sorted(_coloured(runs), key=lambda item: -means[item[0]]):
@@ -241,7 +241,7 @@ def _all(runs: Runs) -> Iterator[Run]:
 
 
 def _curve(run: Run, key: str, against: str = "updates") -> tuple[list[float], list[float]]:
-    """Updates (or seconds) and values of one thing that was measured on the validation set."""
+    """Updates (or seconds) and values of one measure on the validation set."""
     points = [point for point in run["validation"] if key in point]
     return [point.get(against, 0) for point in points], [point[key] for point in points]
 
@@ -264,6 +264,6 @@ def _score_label(runs: Runs) -> str:
 
 
 def spread(values: list[float], digits: int) -> str:
-    """Mean and, of several values, standard deviation."""
+    """The mean, and the standard deviation if there are several values."""
     mean = f"{statistics.mean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

@@ -1,4 +1,4 @@
-"""The rank at which a family's factors of several matrices hold so many numbers."""
+"""Find the rank at which a family's factors of several matrices hold a wanted count of numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def numbers(shapes: Shapes, family: Family, rank: int) -> int:
 
 
 def largest_rank(shapes: Shapes, family: Family, most: int) -> int:
-    """The rank that comes nearest to `most` numbers in all, and not above.
+    """The rank whose factors come nearest to `most` numbers in all, without exceeding it.
 
     Raises:
-        ShapeshifterError: if no rank has so few.
+        ShapeshifterError: if every rank needs more.
     """
     kind = family_named(family.name)
     end = min(kind.max_rank(*shape, **family.options) for shape in shapes)
@@ -34,12 +34,12 @@ def largest_rank(shapes: Shapes, family: Family, most: int) -> int:
             return rank
     fewest = min(sizes.values())
     raise ShapeshifterError(
-        f"{family.name} cannot hold these matrices in {most:,} numbers: {fewest:,} is the least"
+        f"{family.name} cannot hold these matrices in {most:,} numbers; it needs {fewest:,} or more"
     )
 
 
 def _fits(shapes: Shapes, family: Family, rank: int) -> bool:
-    """Whether all of them take the rank (one of phm divides both sides of a matrix)."""
+    """Whether the rank fits all of the matrices."""
     try:
         with WithoutNumbers():
             for shape in shapes:

@@ -1,8 +1,8 @@
-"""Staged factorization: a trained model's blocks become factors one after another, as it trains on.
+"""Staged factorization: a trained model's blocks become factors one by one while it trains on.
 
-Gupta et al. (section 3) found that factorizing all layers at once may leave a model from which
-fine-tuning does not recover, and that it does if the layers follow each other, the last one first,
-with some updates in between.
+Gupta et al. (section 3) found that a model may not recover, even with fine-tuning, if all layers
+are factorized at once. It does recover if they are factorized one by one, the last one first, with
+some updates in between.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Stage:
 class Stages:
     """The stages of one model in their order.
 
-    Stage i, counted from 0, is due after i * updates updates. Which stages are done is not kept: a
-    model's layers show it, and so does its checkpoint.
+    Stage i, counted from 0, is due after i * updates updates. The layers of a model, and of its
+    checkpoint, show which stages are done; nothing else records it.
     """
 
     stages: list[Stage]
@@ -64,11 +64,11 @@ class Stages:
     ) -> Stages:
         """Split a plan for a dense model.
 
-        A block is a module of a list named `layers`, as decoder.layers.3. The tables (embeddings,
-        output projection, and whatever else is in no block) are the first stage in either order:
-        they lose the most (Gupta et al. leave them dense), so they need the most updates
-        (docs/tries.md). Matrices that the plan leaves dense are in no stage, and a block without
-        others makes none.
+        A block is a module of a list named `layers`, such as decoder.layers.3. The tables
+        (embeddings, output projection, and whatever else is in no block) are the first stage in
+        either order: they lose the most (Gupta et al. leave them dense), so they need the most
+        updates (docs/tries.md). Matrices that the plan leaves dense are in no stage, and a block
+        with only such matrices makes no stage.
 
         Args:
             updates: K, of --stage-updates.
@@ -76,14 +76,14 @@ class Stages:
 
         Raises:
             ShapeshifterError: if the plan does not fit the model or factorizes nothing, or K or the
-                order is none.
+                order is not valid.
         """
         if updates < 1:
-            raise ShapeshifterError(f"--stage-updates {updates}: a stage is 1 update or more")
+            raise ShapeshifterError(f"--stage-updates {updates}: give 1 update or more")
         order = order or ORDERS[0]
         if order not in ORDERS:
-            raise ShapeshifterError(f"--stage-order {order}: it is {' or '.join(ORDERS)}")
-        check(model, plan)  # not only when its stage comes
+            raise ShapeshifterError(f"--stage-order {order}: choose {' or '.join(ORDERS)}")
+        check(model, plan)  # now, not only when its stage comes
         rules: dict[str, list[Rule]] = {}
         for matrix in matrices(model):  # encoder first, blocks by number
             names = list(matrix.modules)
@@ -110,12 +110,12 @@ class Stages:
         return self.updates * (len(self.stages) - 1)
 
     def pending(self, model: nn.Module, num_updates: int | None = None) -> list[Stage]:
-        """The stages with matrices that are dense, those due after `num_updates` or all."""
+        """The stages that still have dense matrices: those due after `num_updates`, or all."""
         due = len(self.stages) if num_updates is None else num_updates // self.updates + 1
         return [stage for stage in self.stages[:due] if stage.remaining(model).rules]
 
     def take_shape_of(self, state: Collection[str], model: nn.Module) -> None:
-        """Factorize those matrices that a state dict has in factors, with any numbers in them."""
+        """Factorize the matrices that a state dict holds as factors; it is loaded afterwards."""
         rules = [rule for stage in self.stages for rule in stage.remaining(model).rules]
         there = (rule for rule in rules if f"{rule.pattern}.factors.size" in state)
         factorize(model, Plan(tuple(there)), **self.gains)

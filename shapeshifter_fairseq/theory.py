@@ -9,7 +9,7 @@ matrix at all. Its proofs construct the layers, and so does this file::
 
 docs/theory.md goes along with it, and says where the proofs do not hold as they are written.
 
-An index i of the n is thought of as a place in a tile: i = tile * m + place. So a Kronecker product
+Think of an index i < n as a place in a tile: i = tile * m + place. So a Kronecker product
 A kron B mixes the tiles as A says, and the places as B says.
 """
 
@@ -33,7 +33,7 @@ def dense(layer: Layer) -> Tensor:
 
 
 def product(layers: Sequence[Layer]) -> Tensor:
-    """The matrix that a stack of layers is; the last one is applied first, as in the theorems."""
+    """The matrix of a stack of layers; the last layer is applied first, as in the theorems."""
     return reduce(torch.matmul, map(dense, layers))
 
 
@@ -68,7 +68,7 @@ def orthogonal(u: Tensor, rank: int = 2) -> list[Layer]:
 
 
 def variant(block: Tensor, indices: Sequence[int], m: int) -> list[Layer]:
-    """Layers that act as `block` on r indices, and as the identity on the other of the m^2.
+    """Layers that act as `block` on r of the m^2 indices, and as the identity on the others.
 
     The r-variant matrices of the proofs (definition 1), as 1, 3 or, where the text's construction
     does not hold, 5 layers, each a sum of at most r Kronecker products (2, if r is 1).
@@ -116,13 +116,13 @@ def in_fewer_layers(u: Tensor, rank: int = 2) -> list[Layer]:
         tile, place = divmod(column, m)
         for some in _chunks(range(tile, m), rank - 1):
             turns = {}
-            for t in some:  # gather what a tile has of the column at one place of it
+            for t in some:  # gather a tile's entries of the column at one place
                 free = range(place + 1 if t == tile else 0, m)
                 places = [place, *(p for p in free if p != place)]
                 turn = _onto_first(rest[[t * m + p for p in places], column])
                 turns[t] = _acting_on(places, turn, m)
             apply(tilewise(turns, m))
-        tiles = range(tile, m)  # gather what that place has of the column in one tile
+        tiles = range(tile, m)  # gather that place's entries in one tile
         turn = _onto_first(rest[[t * m + place for t in tiles], column])
         apply(mirrored(tilewise({place: _acting_on(tiles, turn, m)}, m)))
     return layers + variant(rest[n - m :, n - m :], range(n - m, n), m)
@@ -154,7 +154,7 @@ def any_matrix(w: Tensor, rank: int = 2) -> list[Layer]:
 def tilewise(matrices: dict[int, Tensor], m: int) -> Layer:
     """The layer that applies a matrix within each of some tiles: one Kronecker product a tile.
 
-    One more is the identity in the other tiles.
+    One more product is the identity in the other tiles.
     """
     eye = torch.eye(m, dtype=torch.float64)
     terms = [(torch.diag(eye[tile]), matrix) for tile, matrix in matrices.items()]
@@ -197,7 +197,7 @@ def _permutation(moves: dict[int, int], m: int) -> Tensor:
 
 
 def _different(places: Sequence[int], m: int) -> list[int]:
-    """The places, those that came before replaced by the first free ones."""
+    """The places, with each repeated one replaced by the first free one."""
     new: list[int] = []
     for place in places:
         free = place if place not in new else next(p for p in range(m) if p not in new)

@@ -1,6 +1,6 @@
-"""All W of one shape in a few products: what a forward pass needs is built together.
+"""Build the matrices of a forward pass together: all W of one shape in a few products.
 
-One by one, W costs a dozen kernels a matrix, and a GPU waits for their launches. Here the factors
+Built one by one, each W costs a dozen kernels, and a GPU waits for their launches. Here the factors
 of all matrices of one family, shape and rank are stacked and multiplied out at once, when the first
 of them is asked for::
 
@@ -29,9 +29,9 @@ from .factorizations.kept import autocast_dtype
 def build_together(model: nn.Module) -> nn.Module:
     """Let each forward pass of a model with gradients build its matrices together.
 
-    It does not matter whether matrices become factors before or after. Of a model that is folded,
-    until no factors are left, nothing stays (`torch.jit.script` would not compile it): call this
-    again if it gets some again.
+    Matrices may become factors before or after this call. When a model is folded and no factors
+    are left, this is taken back (else `torch.jit.script` could not compile it). Call it again if
+    the model is factorized again.
 
     Returns:
         The same model.
@@ -54,9 +54,9 @@ def build_apart(model: nn.Module) -> None:
 
 @contextmanager
 def built_together(model: nn.Module) -> Iterator[None]:
-    """Inside, the matrices of a model are built together: for one forward pass.
+    """Inside, one forward pass builds the matrices of a model together.
 
-    As `build_together`, for a pass that is not a call of the model itself.
+    This does what `build_together` does, for a pass that is not a call of the model itself.
     """
     factors = _begin(model)
     try:
@@ -66,9 +66,9 @@ def built_together(model: nn.Module) -> Iterator[None]:
 
 
 def _open(model: nn.Module, inputs: Any) -> None:
-    # An exported graph builds its matrices one by one: of this it could follow nothing.
+    # An exported graph builds its matrices one by one: export cannot follow this.
     opened = _begin(model) if torch.is_grad_enabled() and not is_exported() else []
-    # Behind those of the pass that this one is part of, if a model calls itself.
+    # A stack: if a model calls itself, this pass is part of another one.
     model._built_together = [*getattr(model, "_built_together", ()), opened]
 
 
@@ -80,7 +80,7 @@ def _close(model: nn.Module, inputs: Any, output: Any) -> None:
 def _begin(model: nn.Module) -> list[Factorization]:
     alike: dict[Any, list[Factorization]] = {}
     for module in model.modules():
-        # What an outer pass builds stays with it.
+        # Leave to an outer pass what it builds.
         if isinstance(module, Factorization) and module._builder is None:
             if module.n * module.m <= table_of(module.scale.device):
                 alike.setdefault(_key(module), []).append(module)
@@ -103,10 +103,10 @@ def _key(factors: Factorization) -> tuple:
 
 
 def _parts(group: list[Factorization]) -> Iterator[list[Factorization]]:
-    """Neighbours, so few that their W have at most `PART` numbers.
+    """Split a group into parts whose W have at most `PART` numbers in all.
 
-    All W of a part have their gradients before the first of its factors has: the smaller a part,
-    the less memory, and the more kernels.
+    In the backward pass the gradients of all W of a part are in memory together, before those of
+    its factors. So smaller parts need less memory and more kernels.
     """
     first = group[0]
     size = max(1, part_of(first.scale.device) // (first.n * first.m))
@@ -124,10 +124,10 @@ class Group:
         self.built: dict[torch.dtype | None, tuple[tuple[Tensor, ...], set[int]]] = {}
 
     def weight_of(self, factors: Factorization) -> Tensor:
-        """The W of a member; with the first one that is asked for all are built."""
+        """The W of a member; the first call builds those of all members."""
         if not torch.is_grad_enabled() or _saved_tensor_hooks() != self.hooks:
-            # A part of the pass that is computed again in the backward pass (activation
-            # checkpointing) builds what it needs by itself, then as now.
+            # Activation checkpointing computes this part of the pass again in the backward pass:
+            # it builds its own W, then and now.
             return factors.materialize()
         precision = autocast_dtype(factors.scale.device.type)
         if precision not in self.built:
@@ -143,7 +143,7 @@ def _build(members: list[Factorization], used: set[int]) -> tuple[Tensor, ...]:
     if len(members) == 1:
         return (first.materialize(),)
     factors = zip(*([factor for factor, _ in member._factors()] for member in members))
-    if torch.compiler.is_compiling():  # it cannot follow `used`: there are zeros then
+    if torch.compiler.is_compiling():  # it cannot follow `used`: unused members get zeros
         stacked = [torch.stack(same) for same in factors]
     else:
         stacked = [_Stack.apply(used, *same) for same in factors]
@@ -152,9 +152,9 @@ def _build(members: list[Factorization], used: set[int]) -> tuple[Tensor, ...]:
 
 
 class _Stack(torch.autograd.Function):
-    """`torch.stack`; members whose W nobody asked for get no gradient, in place of zeros.
+    """`torch.stack`, but members whose W was not used get no gradient instead of zeros.
 
-    So an optimizer leaves a layer alone that LayerDrop skipped, as it does with a dense one.
+    So an optimizer leaves a layer alone if LayerDrop skipped it, as it does with a dense one.
     """
 
     generate_vmap_rule = True
@@ -173,7 +173,7 @@ class _Stack(torch.autograd.Function):
 
 
 def _saved_tensor_hooks() -> Any:
-    """What autograd does with the tensors that it saves, or None; checkpointing changes it."""
+    """Autograd's hooks for the tensors that it saves, or None; checkpointing changes them."""
     if torch.compiler.is_compiling():
         return None
     return torch._C._autograd._top_saved_tensors_default_hooks(True)

@@ -1,9 +1,9 @@
 """Translate with CTranslate2: what `shapeshifter translate` and the recipe's table run.
 
-A line is translated as a whole, as fairseq does it, if it and its translation fit. If not, it is
-halved, at the end of a sentence or else between words, and the translations are joined again. So
-nothing is lost unless the translation of a short part does not end, as those of a model that has
-hardly learned; it is cut, and the log says so.
+If a line and its translation fit, the line is translated as a whole, as in fairseq. If not, it is
+halved, at the end of a sentence or else between words, and the translations are joined again.
+Nothing is lost, with one exception: the translation of a short part may not end, because the model
+has hardly learned. Then it is cut, and the log says so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .errors import ShapeshifterError
 BATCH = 256  # lines at a time; they are sorted by length and translated together
 CHUNK = 1 << 16  # bytes of input that are read at a time, at most
 MAX_LENGTH = 200  # of a translation in subwords, as fairseq has it; of a line as well
-ENDLESS = 4  # a translation so many times longer than its line will not end in halves either
+ENDLESS = 4  # halving does not help if a translation is this many times longer than its line
 BYTE_ORDER_MARK = "\ufeff"
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ class Translator:
             subword model.
         device: cpu, cuda or auto.
         threads: for each translation; 0 is CTranslate2's choice.
-        max_length: subwords that are translated together, and subwords of their translation, at
-            most (default `MAX_LENGTH`); fewer where the model has fewer positions.
+        max_length: most subwords that are translated at once, and most subwords of their
+            translation (default `MAX_LENGTH`); less if the model has fewer positions.
 
     Raises:
-        ShapeshifterError: if the folder is none of those, or the device cannot be used.
+        ShapeshifterError: if the folder holds no such model, or the device cannot be used.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Translator:
         return found
 
     def _longest(self, most: int) -> tuple[int, int]:
-        """Subwords of a line and of its translation, `most` or as the model has positions."""
+        """Most subwords of a line and of its translation: `most`, or the positions of the model."""
         found = []
         for source, target in ((most, 1), (1, most)):
             try:
@@ -158,15 +158,15 @@ class Translator:
 
 def _read(result: ctranslate2.TranslationResult) -> Translation:
     best = result.hypotheses[0]
-    ended = not best or best[-1] == "</s>"  # of an empty line nothing comes
+    ended = not best or best[-1] == "</s>"  # an empty line has no translation
     return Translation(best[:-1], 1, cut=not ended)
 
 
 def halves(line: list[str], subwords: str) -> tuple[list[str], list[str]]:
     """Two parts of a line of subwords, neither of them empty.
 
-    The place is the nearest to the middle: after a sentence, if one ends in the middle half of the
-    line, or else between two words, or else between any two subwords.
+    The line is split as near to its middle as possible: after a sentence, if one ends in the middle
+    half of the line, or else between two words, or else between any two subwords.
 
     Args:
         line: two subwords or more.
@@ -188,10 +188,10 @@ def halves(line: list[str], subwords: str) -> tuple[list[str], list[str]]:
 def read_lines(stream: BinaryIO) -> Iterator[list[str]]:
     """The lines of a stream without their ends, as many at a time as have come.
 
-    Nothing but a newline ends a line; carriage returns before it go.
+    Only a newline ends a line; carriage returns before it are removed.
 
     Raises:
-        ShapeshifterError: if a line is not UTF-8, after the lines before it.
+        ShapeshifterError: if a line is not UTF-8; the lines before it are returned first.
     """
     number, rest = 1, b""
     # At the end of the stream, a last line without a newline gets one.

@@ -1,8 +1,8 @@
-"""A dense model whose matrices hold no numbers: for factors, of which nobody needs them.
+"""Build a dense model without filling the matrices that will become factors.
 
-A factorized model is made from the ordinary one. All that random factors take from it is the shape
-of each matrix and the spread that it is drawn with; to draw the numbers themselves took longer than
-to load a checkpoint (docs/performance.md).
+A factorized model is made from the ordinary one. Random factors need only the shape of each matrix
+and the spread that it would be drawn with. Drawing the numbers too took longer than loading a
+checkpoint (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-# The functions of torch that draw in place, and the spread of what they draw from their two
-# arguments; where it depends on more, none.
+# The torch functions that draw in place. Each has a function that gives the standard deviation from
+# the two arguments of the draw, or None if it depends on more.
 _DRAWS: dict[str, Callable[[float, float], float] | None] = {
     "normal_": lambda mean, std: std,
     "uniform_": lambda low, high: (high - low) / math.sqrt(12),
@@ -30,8 +30,9 @@ _ARGUMENTS = ("mean", "std", "a", "b")
 class WithoutNumbers(TorchFunctionMode):
     """Inside, new parameters are shapes without numbers, as on `torch.device("meta")`.
 
-    What a model computes while it is built (positions) has numbers: on that device torch computes
-    and draws by its compiler, and to import it took longer than all that counts parameters.
+    But what a model computes while it is built (positions) has numbers. On the meta device torch
+    would compute and draw with its compiler, and importing that took longer than the whole count
+    of parameters.
     """
 
     def __torch_function__(self, function, types, args=(), kwargs=None) -> Any:
@@ -63,12 +64,12 @@ class Undrawn(TorchFunctionMode):
             if isinstance(tensor, nn.Parameter) and tensor.dim() == 2:
                 self._draws[id(tensor)] = partial(function, *args, **kwargs)
                 return tensor
-        if function == _DATA:  # what is done to it through `.data` is not seen here
+        if function == _DATA:  # draw it now: changes through `.data` are not seen here
             self._draw(args[0])
         return function(*args, **kwargs)
 
     def std_of(self, weight: nn.Parameter) -> float | None:
-        """The standard deviation that a matrix would have, or None for one that holds numbers."""
+        """The standard deviation that a matrix would have, or None if it holds numbers."""
         draw = self._draws.get(id(weight))
         if draw is None:
             return None

@@ -320,7 +320,7 @@ def test_a_weight_that_is_computed_counts_as_it_is_now(compute, make, init):
 
     model, x = stale(), torch.arange(8) if make is a_table else torch.eye(8)
     expected = stale().eval()(x)
-    with pytest.warns(UserWarning, match=r"^0: the factors begin with the weight that "):
+    with pytest.warns(UserWarning, match=r"^0: the factors start from the weight that "):
         factorize(model, Plan.parse("*=low_rank:8"), init=init)
     assert set(model.state_dict()) <= {"0.bias"} | {
         f"0.factors.{name}" for name in ("U", "V", "size", "scale")

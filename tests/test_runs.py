@@ -156,9 +156,9 @@ def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
 @pytest.mark.parametrize(
     "case, words",
     [
-        ("nothing there", "has the recipe come to its end"),
-        ("no JSON", "no result of a recipe"),
-        ("other JSON", "no result of a recipe"),
+        ("nothing there", "has the recipe finished"),
+        ("no JSON", "not the result of a recipe"),
+        ("other JSON", "not the result of a recipe"),
         ("two benchmarks", "iwslt14.de-en and multi30k.en-de"),
         ("a seed twice", "NAME=RUN"),
         ("a name for two trainings", "1,000 and 2,000 updates"),

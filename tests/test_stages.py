@@ -126,9 +126,9 @@ def test_a_model_takes_the_shape_of_a_state(done):
 @pytest.mark.parametrize(
     "given, words",
     [
-        ({"updates": 0}, "--stage-updates 0: a stage is 1 update or more"),
+        ({"updates": 0}, "--stage-updates 0: give 1 update or more"),
         ({"updates": -5}, "--stage-updates -5: "),
-        ({"order": "middle"}, "--stage-order middle: it is last-first or first-last"),
+        ({"order": "middle"}, "--stage-order middle: choose last-first or first-last"),
         ({"plan": "*=dense"}, "leaves every matrix dense"),
         ({"plan": "*=2,decoder.layers.11.*=3"}, "'decoder.layers.11.*=3' matches no matrix"),
         ({"plan": "*=2,decoder.layers.0.fc1=low_rank:17"}, "rank 17 does not fit a 24 x 16"),

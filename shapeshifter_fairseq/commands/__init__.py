@@ -41,7 +41,7 @@ def add_checkpoints(parser: argparse.ArgumentParser) -> None:
         "--last",
         nargs=2,
         metavar=("N", "DIR"),
-        help="the last N checkpoints in DIR (or as many as there are), in place of CHECKPOINT ...",
+        help="the last N checkpoints in DIR (or as many as there are), instead of CHECKPOINT ...",
     )
 
 
@@ -58,7 +58,7 @@ def checkpoints_of(args: argparse.Namespace) -> list[Path]:
     """Checkpoints of one run, oldest first.
 
     Raises:
-        ShapeshifterError: if there are none, or both ways are used.
+        ShapeshifterError: if there are none, or they are given in both ways.
     """
     if bool(args.checkpoints) == bool(args.last):
         raise ShapeshifterError(f"give the checkpoints to {args.command}, or --last N DIR")

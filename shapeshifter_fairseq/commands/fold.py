@@ -26,8 +26,8 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
         name,
         run,
         help="turn a factorized model into an ordinary dense checkpoint of fairseq's",
-        description="Multiply the factors of a trained model out: an ordinary dense checkpoint of "
-        "fairseq's. Several checkpoints of one run are averaged.",
+        description="Multiply out the factors of a trained model, and write an ordinary dense "
+        "checkpoint of fairseq's. Several checkpoints of one run are averaged first.",
         epilog=EPILOG,
     )
 

@@ -14,8 +14,8 @@ examples:
   shapeshifter unpack my-model.pack my-model          # on the other machine, without fairseq
   shapeshifter translate my-model <input.txt >output.txt
 
-The file holds the factors, not what they multiply out to, with dictionaries, subwords and the
-corpus's settings. A model packed twice has the same bytes.
+The file holds the factors (not the matrices that they multiply out to), the dictionaries, the
+subword model and the corpus's settings. Packing a model twice gives the same bytes.
 """
 
 
@@ -25,8 +25,8 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
         name,
         run,
         help="write a trained model and its text settings into one small file",
-        description="Write a trained model, with all that translating plain text needs, into one "
-        "small file.",
+        description="Write a trained model, and all else that is needed to translate plain text, "
+        "into one small file.",
         epilog=EPILOG,
     )
 
@@ -35,19 +35,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("out", type=Path, metavar="OUT", help="file to write")
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DATA", help="corpus that it was trained on"
+        "--data", type=Path, required=True, metavar="DATA", help="corpus the model was trained on"
     )
     parser.add_argument(
         "--precision",
         choices=("fp32", "fp16", "bf16", "int8"),
         default="fp16",
-        help="of the weights (default fp16); int8 has a scale for each term",
+        help="of the weights (default fp16); int8 also stores a scale for each term",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="translate the validation set with the model as it is and as it was packed, and "
-        "print BLEU",
+        help="translate the validation set with the model before and after packing, and print "
+        "both BLEU scores",
     )
     add_ema(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT")

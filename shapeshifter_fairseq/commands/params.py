@@ -19,10 +19,10 @@ examples:
   shapeshifter params --arch shapeshifter_transformer_iwslt --data data-bin/my-corpus \\
     --parameters 3M --factorization monarch/blocks=4
 
-Every model option of fairseq-train may follow. Sizes count the special symbols of the dictionary.
-With --percent or --parameters the options for that size are printed, the nearest that is not above.
-Tables keep a larger share of their numbers than layers, by a quarter, unless --layer-rank or
---embed-rank is given.
+Any model option of fairseq-train may follow. Dictionary sizes include the special symbols.
+--percent and --parameters print the options of a model as near that size as possible, and no
+larger. Tables then keep a share of their numbers that is a quarter larger than that of the layers,
+unless --layer-rank or --embed-rank is given.
 """
 
 
@@ -42,10 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocab", type=int, metavar="N", help="types of a joined dictionary")
     parser.add_argument("--source-vocab", type=int, metavar="N", help="types of the source side")
     parser.add_argument("--target-vocab", type=int, metavar="N", help="types of the target side")
-    parser.add_argument("--data", type=Path, metavar="DATA", help="count its dictionaries' types")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="take its dictionaries")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--percent", type=float, metavar="P", help="find ranks for P%% of dense")
-    size.add_argument("--parameters", metavar="N", help="find ranks for N in all, such as 3M")
+    size.add_argument("--parameters", metavar="N", help="find ranks for N parameters, such as 3M")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 

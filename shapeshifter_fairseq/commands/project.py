@@ -15,9 +15,9 @@ examples:
   shapeshifter project dense/checkpoint_best.pt small.pt --factorization low_rank \\
     --layer-rank 96 --embed-rank dense --factor-plan 'decoder.layers.*.fc?=dense'
 
-The result is a checkpoint of --arch shapeshifter_transformer, for fairseq-generate and, to win back
-what the projection lost, for fairseq-train with --finetune-from-model or --restore-file. It holds
-no state of the optimizer: either way training begins at update 0.
+The result is a checkpoint of --arch shapeshifter_transformer. Translate with fairseq-generate, or
+train on with fairseq-train --finetune-from-model (or --restore-file) to win back what the
+projection lost. It holds no state of the optimizer: either way training begins at update 0.
 """
 
 
@@ -28,7 +28,7 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
         run,
         help="turn a trained dense Transformer into the nearest factorized one",
         description="Write the factorized model that is nearest to a trained Transformer of "
-        "fairseq's, and print how near every matrix is: the relative error in the Frobenius norm.",
+        "fairseq's, and print the relative error of every matrix (in the Frobenius norm).",
         epilog=EPILOG,
     )
 
@@ -36,7 +36,7 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
 def add_options(parser: argparse.ArgumentParser) -> None:
     from ..fairseq_side.options import add_layer_options, add_table_options
 
-    parser.add_argument("dense", type=Path, metavar="DENSE", help="its checkpoint")
+    parser.add_argument("dense", type=Path, metavar="DENSE", help="checkpoint of the dense model")
     parser.add_argument("out", type=Path, metavar="OUT", help="checkpoint to write")
     factors = parser.add_argument_group("factors, as for fairseq-train")
     add_table_options(factors)

@@ -17,15 +17,15 @@ examples:
   shapeshifter translate int8 --beam 1 <input.txt >output.txt
 
 MODEL is a folder for CTranslate2 with its corpus.json and subword model. Text is normalised, cut
-into subwords and joined again as it was for training. Lines are translated as soon as they come, so
-the command can stand behind a program that waits for each answer.
+into subwords and joined again as it was for training. Each line is translated as soon as it comes,
+so a program can send a line and wait for the answer.
 
-A line is translated in parts, cut at the end of a sentence or else between words, if it or its
-translation has more than N subwords. A translation that is four times longer than its line too has
-no end: it is cut there, and standard error has the number of the line.
+A line is translated in parts if it or its translation has more than N subwords (--max-length). It
+is split at the end of a sentence or else between words. If a translation is also four times longer
+than its line, it is cut off, and standard error names the line.
 
-Needs CTranslate2 (the extra "deploy") and, as the corpus has it, sentencepiece, or subword-nmt with
-sacremoses; neither fairseq nor torch.
+Needs CTranslate2 (the extra "deploy") and, depending on the corpus, sentencepiece, or subword-nmt
+with sacremoses. Needs neither fairseq nor torch.
 """
 
 
@@ -42,14 +42,14 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="its folder")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the model")
     parser.add_argument("--beam", type=int, default=5, help="default 5; 1 is the fastest")
     parser.add_argument(
         "--max-length",
         type=int,
         metavar="N",
-        help="subwords that are translated together, and subwords of their translation, at most "
-        "(default 200, or the positions of the model)",
+        help="most subwords that are translated at once, and most subwords of their translation "
+        "(default 200, or less if the model has fewer positions)",
     )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
     parser.add_argument("--threads", type=int, default=0, help="default: CTranslate2's choice")

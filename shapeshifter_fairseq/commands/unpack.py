@@ -22,20 +22,20 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
         commands,
         name,
         run,
-        help="make of a packed model what `shapeshifter translate` runs",
-        description="Multiply a packed model's factors out, into a folder for CTranslate2.",
+        help="turn a packed model into a folder for `shapeshifter translate`",
+        description="Multiply out a packed model's factors, and write a folder for CTranslate2.",
         epilog=EPILOG,
     )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="that `shapeshifter pack` wrote")
-    parser.add_argument("folder", type=Path, metavar="DIR", help="is made")
+    parser.add_argument("file", type=Path, metavar="FILE", help="from `shapeshifter pack`")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
     parser.add_argument(
         "--quantization",
         default="int8",
         choices=("int8", "int8_float16", "float16", "bfloat16", "float32"),
-        help="of CTranslate2 (default int8)",
+        help="of CTranslate2's weights (default int8)",
     )
 
 

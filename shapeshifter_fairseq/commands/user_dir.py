@@ -19,7 +19,7 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """It has none."""
+    """This command has no options."""
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""W that are built together: they and their gradients are those of W that are built alone."""
+"""W that are built together must equal W that are built alone, and so must their gradients."""
 
 from __future__ import annotations
 

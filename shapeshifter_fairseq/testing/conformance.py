@@ -43,7 +43,7 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
         )
 
     @given(st.data())
-    # One test in several classes, which is what this class is for.
+    # Several classes share this test: that is what this class is for.
     @settings(
         max_examples=50, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
     )
@@ -156,7 +156,7 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
 
     @pytest.fixture
     def way(self) -> str:
-        """Where a family multiplies in several ways: one of them, all as parameters."""
+        """How the family multiplies; override this with parameters if it has several ways."""
         return "the only one"
 
     @PRECISIONS
@@ -257,7 +257,7 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
 def _values_and_gradients(
     call, factors: Factorization, inputs: list[Tensor], gradient: Tensor, dtype: torch.dtype
 ) -> list[Tensor]:
-    """What `call(factors, *inputs)` gives in a precision; the gradients of inputs and factors."""
+    """The result of `call(factors, *inputs)` in a precision, and the gradients of both."""
     factors = copy.deepcopy(factors).to(dtype)
     inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
     value = call(factors, *inputs)

@@ -1,4 +1,4 @@
-"""W at inference: kept, and never older than the factors; and what is saved and loaded."""
+"""W at inference: it is kept, but never out of date; and how factors are saved and loaded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class KeptWeightConformance(FamilyCase):
         def step_in_place():
             with torch.no_grad():
                 for factor in factors.parameters():
-                    factor.data.mul_(0.5)  # as fairseq's Adam does: no version counts it
+                    factor.data.mul_(0.5)  # as fairseq's Adam does: the version stays the same
 
         def step():
             for factor in factors.parameters():

@@ -1,4 +1,4 @@
-"""What a family must do that finds its factors of a given matrix; its test class inherits it.
+"""What a family that can project a matrix must do; its test class inherits it.
 
 class TestMonarch(ProjectionConformance):
     ...                                          # as in conformance.py

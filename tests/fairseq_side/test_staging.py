@@ -334,7 +334,7 @@ def test_500_updates_if_none_are_given():
         ("--max-update 9", "the last of 4 stages begins after 9 updates"),
         ("--stage-updates 0", "--stage-updates 0"),
         ("--stage-updates -1", "--stage-updates -1"),
-        ("--stage-order up", "--stage-order up: it is last-first or first-last"),
+        ("--stage-order up", "--stage-order up: choose last-first or first-last"),
         ("--factor-plan *=dense", "the plan leaves every matrix dense"),
     ],
 )
