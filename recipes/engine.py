@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import IO, Any
 
 from .console import Failed, is_full, reason_of, say
 
@@ -121,8 +121,7 @@ class Engine:
         if self.dry:
             yield self
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as lock:
+        with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -131,6 +130,14 @@ class Engine:
             self._lock = [lock.fileno()]
             yield self
             self._lock = []
+
+    def _lock_file(self) -> IO[str]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / "lock").open("a")
+        except OSError as error:
+            reason = f"nothing can be written in {self.folder}: {reason_of(error)}"
+            raise Failed(f"{reason}; choose another folder") from error
 
     def do(self, step: Step) -> bool:
         """Make what a step makes, unless it is there; returns whether it was made now.

@@ -44,7 +44,15 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        # Each file is whole or not there, and no command leaves a part to go on with.
+        print("shapeshifter: interrupted; the same command starts anew", file=sys.stderr)
+        return 130
+
+
+def _run(argv: Sequence[str]) -> int:
     parser = _Parser(prog="shapeshifter", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
@@ -60,9 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
         args.run(args)
-    except KeyboardInterrupt:
-        print("shapeshifter: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # `| head`; nothing is to be flushed at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -8,8 +8,10 @@ all go through this file. It needs neither fairseq nor torch.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -84,6 +86,11 @@ class Corpus:
     """Their number in train, valid and test."""
     types: dict[str, int] = field(default_factory=dict)
     """Entries of each language's dictionary, with fairseq's four special ones."""
+
+    def __post_init__(self) -> None:
+        if self.subwords not in SUBWORDS:
+            known = " or ".join(SUBWORDS)
+            raise ShapeshifterError(f"its subwords are '{self.subwords}' and not {known}")
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
@@ -208,8 +215,13 @@ def load_subwords(
         return partial(model.encode, out_type=str), model.decode
     from subword_nmt.apply_bpe import BPE
 
-    with file.open(encoding="utf-8", newline="\n") as codes:
-        bpe = BPE(codes)
+    said = io.StringIO()  # subword-nmt prints what is wrong, and ends the program
+    try:
+        with file.open(encoding="utf-8", newline="\n") as codes, redirect_stderr(said):
+            bpe = BPE(codes)
+    except SystemExit:
+        line = said.getvalue().partition("\n")[0].removeprefix("Error: ")
+        raise ShapeshifterError(f"{file} is damaged: {line}") from None
     return (
         lambda line: bpe.process_line(line).split(),
         lambda pieces: f"{' '.join(pieces)} ".replace("@@ ", "").strip(),

@@ -25,6 +25,7 @@ from torch import Tensor
 from .corpus import Corpus
 from .errors import ShapeshifterError
 from .factorizations import family_named
+from .writing import whole_file
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 FORMAT = 1
@@ -90,15 +91,9 @@ def write_packed(
     }
     for name in (*(f"dict.{side}.txt" for side in _sides(corpus)), corpus.subword_file):
         entries[name] = (data / name).read_bytes()
-    part = out.with_name(f"{out.name}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in sorted(entries.items()):
-                archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ShapeshifterError(f"{out} cannot be written: {error.strerror}") from error
+    with whole_file(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(entries.items()):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
 
 
 def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
@@ -134,18 +129,18 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         raise ShapeshifterError(
             f"{file} is truncated, or not a file that `shapeshifter pack` wrote: {error}"
         ) from error
-    dense = _dense(packed, weights)
     try:
         part.mkdir(parents=True)
-        _convert(packed, dense, vocabularies, part, quantization)
+        _convert(packed, _dense(packed, weights), vocabularies, part, quantization)
         corpus.write(part)
         (part / corpus.subword_file).write_bytes(subwords)
         if folder.exists():
             folder.rmdir()
         part.rename(folder)
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
         raise ShapeshifterError(f"{folder} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # it has its name, or is not whole
 
 
 def _sides(corpus: Corpus) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from tabulate import tabulate
 
 from .errors import ShapeshifterError
+from .writing import whole_file
 
 Run = dict[str, Any]  # what recipes/results.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds only
@@ -145,9 +146,8 @@ def plot(runs: Runs, out: Path) -> list[Path]:
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=160)
-    part.replace(path)
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=160)
 
 
 def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> Figure:

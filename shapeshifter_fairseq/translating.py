@@ -79,6 +79,8 @@ class Translator:
             self.text = Text(corpus, folder)
             self.model = ctranslate2.Translator(str(folder), device=device, intra_threads=threads)
             self.longest_source, self.longest_target = self._longest(most)
+        except ShapeshifterError:
+            raise
         except (RuntimeError, ValueError, OSError) as error:
             raise ShapeshifterError(f"{folder}: {error}") from error
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from shapeshifter_fairseq import ShapeshifterError, cli
 
 from .test_runs import write
 
+INTERRUPTED = "shapeshifter: interrupted; the same command starts anew\n"
 TINY = ["--arch", "shapeshifter_transformer_tiny"]
 IWSLT = "--arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632".split()
 
@@ -159,7 +161,26 @@ def test_an_interrupt_and_a_closed_pipe_are_no_traceback(what, status, monkeypat
     before = os.dup(1)
     assert cli.main(["user-dir"]) == status
     os.dup2(before, 1)
-    assert capfd.readouterr().err in ("shapeshifter: interrupted\n", "")
+    assert capfd.readouterr().err in (INTERRUPTED, "")
+
+
+def test_interrupted_the_bar_goes_and_one_line_stays(monkeypatch, capsys):
+    def under_a_bar(_):
+        for _ in tqdm(range(9), desc="project", leave=False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.COMMANDS["user-dir"], "run", under_a_bar)
+    assert cli.main(["user-dir"]) == 130
+    *bar, line = capsys.readouterr().err.split("\r")
+    assert "project:   0%" in bar[1] and not bar[-1].strip() and line == INTERRUPTED
+
+
+def test_interrupted_while_torch_is_imported_it_is_one_line_too(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.COMMANDS["params"], "add_options", interrupted)  # imports torch
+    assert cli.main(["params"]) == 130 and capsys.readouterr().err == INTERRUPTED
 
 
 def test_params_does_not_wait_for_torchs_compiler():

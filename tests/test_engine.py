@@ -161,6 +161,12 @@ def test_a_dry_run_prints_commands_by_their_usual_names_and_writes_nothing(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_where_nothing_can_be_written_is_found_before_the_work():
+    with pytest.raises(Failed, match="nothing can be written in /proc/no/place: .*No such file"):
+        with Engine(Path("/proc/no/place")).alone():
+            raise AssertionError
+
+
 def test_chains_run_side_by_side_and_one_that_fails_stops_no_other():
     both, rows, done = threading.Barrier(2, timeout=20), [], []
 

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "shapeshifter_fairseq"
 ROOMS = [
     *(
         "errors",
+        "writing",
         "corpus",
         "translating",
         "factorizations",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import struct
 from pathlib import Path
 
@@ -186,6 +187,21 @@ def test_mistakes_are_one_line(case, words, tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and words in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_without_room_it_is_one_line_and_goes_on_later(tmp_path, capsys):
+    """A limit of the shell stands in for the disk."""
+    out = tmp_path / "out"
+    call = ["compare", write(tmp_path / "run", "dense", 2000), "--out", str(out)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        assert cli.main(call) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    line = f"shapeshifter: error: {out / 'validation.png'} cannot be written: File too large\n"
+    assert capsys.readouterr().err == line and not list(out.iterdir())
+    assert cli.main(call) == 0 and (out / "compare.md").exists()
 
 
 def test_debug_raises(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.corpus import Corpus, Text
-from shapeshifter_fairseq.translating import halves, read_lines
+from shapeshifter_fairseq.translating import Translator, halves, read_lines
 
 
 @pytest.fixture
@@ -59,6 +59,26 @@ def test_words_follow_the_preparation(facts, line, words, text_of):
     text = text_of(**({"tokenizer": "moses"} | facts))
     assert text.words(line) == words
     assert text.corpus.tokenizer
+
+
+@pytest.mark.parametrize(
+    "facts, codes, words",
+    [
+        ({"subwords": "bytes"}, "", "corpus.json does not describe a corpus: its subwords are 'by"),
+        ({}, "#version: 0.2\nt h\nthe\n", "bpecodes is damaged: invalid line 3 in BPE codes fi"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(facts, codes, words, text_of, tmp_path, capsys):
+    text_of()
+    (tmp_path / "corpus.json").write_text(
+        json.dumps({"source": "en", "target": "en", "subwords": "subword_nmt"} | facts)
+    )
+    (tmp_path / "bpecodes").write_text(codes)
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(ShapeshifterError) as error:
+        Translator(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / words}")
+    assert len(str(error.value).splitlines()) == 1 and capsys.readouterr().err == ""
 
 
 def test_text_without_a_tokeniser_stays_as_it_is(text_of):

@@ -39,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..runs import plot, read_runs, table
+    from ..writing import whole_file
 
     runs = read_runs(args.runs)
     text = table(runs)
@@ -46,5 +47,6 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         plots = plot(runs, args.out)
         images = "\n\n".join(f"![]({path.name})" for path in plots)
-        (args.out / "compare.md").write_text(f"{text}\n\n{images}\n", encoding="utf-8")
+        with whole_file(args.out / "compare.md") as part:
+            part.write_text(f"{text}\n\n{images}\n", encoding="utf-8")
         print(f"\nwritten: {', '.join(map(str, [args.out / 'compare.md', *plots]))}")

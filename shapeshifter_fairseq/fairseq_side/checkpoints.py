@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ShapeshifterError
+from ..writing import whole_file
 from .safe_types import IN_FILES
 
 
@@ -118,19 +118,6 @@ def write_checkpoint(state: dict[str, Any], out: Path) -> None:
     Raises:
         ShapeshifterError: if it cannot be written, for example because the disk is full.
     """
-    part = out.with_name(out.name + ".part")
-    try:
-        # Opened here: torch would say in words of its own that the disk is full.
-        with part.open("wb") as file:
-            torch.save(state, file)
-        os.replace(part, out)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        raise ShapeshifterError(f"{out} cannot be written: {why_not_written(error)}") from error
-
-
-def why_not_written(error: BaseException) -> str:
-    """Why a file cannot be written; torch hides the system's word behind errors of its own."""
-    while error.__context__ is not None and not isinstance(error, OSError):
-        error = error.__context__
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+    # Opened here: torch would say in words of its own that the disk is full.
+    with whole_file(out) as part, part.open("wb") as file:
+        torch.save(state, file)

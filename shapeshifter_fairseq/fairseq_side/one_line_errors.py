@@ -21,7 +21,8 @@ import torch
 from fairseq import checkpoint_utils
 
 from ..errors import ShapeshifterError, traceback_is_wanted
-from .checkpoints import explained, of_file, why_not_written
+from ..writing import why_not_written
+from .checkpoints import explained, of_file
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, ulimit -f
 

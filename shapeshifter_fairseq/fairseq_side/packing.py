@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ctranslate2.converters import fairseq
 from torch import Tensor
 
 from ..corpus import Corpus
@@ -43,8 +45,7 @@ def pack(
     corpus.dictionaries(data)
     model, settings = load_model(checkpoint, ema)
     encoder, decoder = model.encoder, model.decoder
-    if settings.encoder_normalize_before != settings.decoder_normalize_before:
-        raise ShapeshifterError("--encoder- and --decoder-normalize-before have to be the same")
+    _refuse_what_ctranslate2_lacks(settings)
     factors, weights, names = [], {}, {}
     first: dict[int, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -81,6 +82,16 @@ def pack(
         names=names,
     )
     write_packed(out, packed, _without_empty(weights), corpus, data, precision)
+
+
+def _refuse_what_ctranslate2_lacks(settings: Namespace) -> None:
+    try:
+        fairseq._get_model_spec(Namespace(**{**vars(settings), "arch": "transformer"}))
+    except ValueError as error:
+        reasons = [line[2:] for line in str(error).splitlines() if line.startswith("- ")]
+        raise ShapeshifterError(
+            f"CTranslate2, which unpacked models run on, lacks this: {'; '.join(reasons)}"
+        ) from error
 
 
 def _positions(side) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import ctranslate2
 import pytest
+import torch
 from fairseq.data import Dictionary
 
 from shapeshifter_fairseq import ShapeshifterError, cli
 from shapeshifter_fairseq.packing import _tokens, unpack
 
+from .conftest import FORKS
 from .test_old_checkpoints import FOLDER
 from .test_project_and_fold import generate
 
@@ -141,6 +144,42 @@ def test_without_room_it_is_one_line_and_goes_on_later(command, data, tmp_path, 
     line = f"shapeshifter: error: {made} cannot be written: File too large\n"
     assert capsys.readouterr().err == line and set(tmp_path.iterdir()) == before
     assert cli.main(call) == 0 and made.exists()
+
+
+def run_and_be_killed(call: list[str]) -> None:
+    Path.replace = Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    cli.main(call)
+
+
+@pytest.mark.parametrize("command", ["pack", "unpack"])
+def test_killed_before_the_result_has_its_name_it_goes_on(command, data, tmp_path):
+    file, folder = tmp_path / "x.pack", tmp_path / "folder"
+    call = ["pack", str(FOLDER / "kronecker.pt"), str(file), "--data", str(data["kronecker"])]
+    if command == "unpack":
+        assert cli.main(call) == 0
+        call = ["unpack", str(file), str(folder)]
+    made = file if command == "pack" else folder
+    process = FORKS.Process(target=run_and_be_killed, args=[call])
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+    assert not made.exists() and made.with_name(f"{made.name}.part").exists()
+    assert cli.main(call) == 0 and made.exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_what_ctranslate2_lacks_is_refused(data, tmp_path, capsys):
+    state = torch.load(FOLDER / "kronecker.pt", weights_only=True)
+    settings = state["args"] or state["cfg"]["model"]
+    settings.no_token_positional_embeddings = True
+    settings.activation_fn = "tanh"
+    torch.save(state, tmp_path / "x.pt")
+    out = tmp_path / "x.pack"
+    call = ["pack", str(tmp_path / "x.pt"), str(out), "--data", str(data["kronecker"])]
+    assert cli.main(call) == 2 and not out.exists()
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "Option --activation-fn tanh is not supported" in error
+    assert "; Option --no-token-positional-embeddings is not supported" in error
 
 
 def test_nothing_is_unpacked_where_nothing_can_be_written(data, tmp_path, capsys):

@@ -291,6 +291,11 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
     [
         ("train.sh", ["nowhere", "save", "--max-update", "1"], "no folder nowhere"),
         ("train.sh", ["nowhere", "save"], "--max-update N is needed"),
+        (
+            "train.sh",
+            ["nowhere", "/proc/no/save", "--max-update", "1"],
+            "train.sh: error: nothing can be written in /proc/no/save",
+        ),
         ("train.sh", [], "required: DATA, SAVE_DIR"),
         (
             "train.sh",

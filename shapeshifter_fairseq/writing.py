@@ -1,0 +1,35 @@
+"""A file is whole or not there, and where it cannot be written one line says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import ShapeshifterError
+
+
+@contextmanager
+def whole_file(out: Path) -> Iterator[Path]:
+    """Inside, another path to write to; the file takes its name at the end, and only if all went
+    well.
+
+    Raises:
+        ShapeshifterError: if it cannot be written, for example because the disk is full.
+    """
+    part = out.with_name(f"{out.name}.part")
+    try:
+        yield part
+        part.replace(out)
+    except (OSError, RuntimeError) as error:
+        raise ShapeshifterError(f"{out} cannot be written: {why_not_written(error)}") from error
+    finally:
+        with suppress(OSError):  # it has its name, or could not even be begun
+            part.unlink()
+
+
+def why_not_written(error: BaseException) -> str:
+    """Why a file cannot be written; torch hides the system's word behind errors of its own."""
+    while error.__context__ is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
