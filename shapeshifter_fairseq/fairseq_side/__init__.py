@@ -1,6 +1,5 @@
-"""fairseq's side: options, checkpoints, staged training, error lines; all that is no model.
+"""fairseq's side: options, checkpoints, staged training, error lines; all but the models.
 
-The models (../models) use what is here, and it uses the plain PyTorch outside of this folder. What
-needs an architecture of ours finds it in fairseq's registry, where `shapeshifter_fairseq.models`
-puts it.
+The models (../models) use this folder, and this folder uses the plain PyTorch outside of it. It
+finds our architectures in fairseq's registry, where `shapeshifter_fairseq.models` puts them.
 """

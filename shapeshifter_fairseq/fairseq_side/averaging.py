@@ -1,7 +1,7 @@
 """`shapeshifter average`: one checkpoint whose weights are the mean of several of one run.
 
-fairseq's own script for it is not part of its wheels. Of a factorized matrix the factors are
-averaged, as they are stored; the mean of near factors is near the mean of their products.
+fairseq's own script for this is not part of its wheels. For a factorized matrix, the stored factors
+are averaged: if they are close to each other, their mean gives nearly the mean of the matrices.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def mean_of(checkpoints: Sequence[Path], *, ema: bool = False) -> dict[str, Any]
 
     ``["extra_state"]["averaged"]`` of the result names the files.
 
-    Parameters are averaged and tied ones stay tied. What is no parameter has to be the same in all
-    of them: integers, and the `scale` of factorized matrices, under which factors are comparable.
+    Parameters are averaged and tied ones stay tied. All else has to be the same in all files:
+    integers, and the `scale` of factorized matrices (factors are comparable only at one scale).
 
     Args:
         checkpoints: files of one model, at least one; read weights-only, one at a time.
-        ema: take of each its EMA, see `read_weights`.
+        ema: average the EMAs instead, see `read_weights`.
 
     Raises:
-        ShapeshifterError: if a file is no checkpoint, holds more than weights and settings, or is
-            of another model or another run than the last.
+        ShapeshifterError: if a file is not a checkpoint, holds more than weights and settings, or
+            is of another model or another run than the last.
     """
     if not checkpoints:
         raise ShapeshifterError("there is nothing to average: give at least one checkpoint")
@@ -69,7 +69,7 @@ def mean_of(checkpoints: Sequence[Path], *, ema: bool = False) -> dict[str, Any]
         for (name, first), tensor in zip(names.items(), model.values())
     }
     state.setdefault("extra_state", {})["averaged"] = [path.name for path in checkpoints]
-    state.pop("last_optimizer_state", None)  # only going on with the training would need it
+    state.pop("last_optimizer_state", None)  # only needed to continue the training
     return state
 
 
@@ -111,6 +111,6 @@ def _refuse_another_model(
             )
         if not is_weight(name, tensor) and not torch.equal(other[name], tensor):
             raise ShapeshifterError(
-                f"{path} and {last} differ in {name}, which does not change while training: they "
-                "are of two runs (--layer-gain, --embed-gain); average checkpoints of one run"
+                f"{path} and {last} differ in {name}, which training does not change: they are of "
+                "two runs (--layer-gain, --embed-gain); average checkpoints of one run"
             )

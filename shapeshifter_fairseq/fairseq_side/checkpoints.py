@@ -21,9 +21,9 @@ from .safe_types import IN_FILES
 
 @contextmanager
 def explained(path: str | Path) -> Iterator[None]:
-    """Inside, what goes wrong while a checkpoint is read is a `ShapeshifterError` that names it.
+    """Inside, an error in reading a checkpoint becomes a `ShapeshifterError` that names the file.
 
-    Memory that runs out says nothing about the file, and stays what it is.
+    A `MemoryError` says nothing about the file, and is passed on.
     """
     try:
         yield
@@ -34,14 +34,14 @@ def explained(path: str | Path) -> Iterator[None]:
     except pickle.UnpicklingError as error:
         raise ShapeshifterError(
             f"{path} is refused: it holds more than weights and settings, and reading that could "
-            "run code (or it is no checkpoint); get it from somebody you trust"
+            "run code (or it is not a checkpoint); get it from somebody you trust"
         ) from error
-    except OSError as error:  # the disk's or the system's word, not the file's fault
+    except OSError as error:  # the disk or the system failed, not the file
         raise ShapeshifterError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch raises a dozen kinds, as the damage has it
+    except Exception as error:  # torch raises a dozen kinds, depending on the damage
         raise ShapeshifterError(
-            f"{path} cannot be read as a checkpoint: it is truncated or damaged, or no checkpoint "
-            "of fairseq's; take another, for example checkpoint_best.pt or one of an earlier epoch"
+            f"{path} cannot be read as a checkpoint: it is truncated or damaged, or not a "
+            "checkpoint of fairseq's; take another, such as checkpoint_best.pt or an earlier one"
         ) from error
 
 
@@ -49,26 +49,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; its tensors stay in the file until they are used.
 
     Raises:
-        ShapeshifterError: if there is none, it cannot be opened, is truncated, is no checkpoint of
-            fairseq's, or holds more than weights and settings.
+        ShapeshifterError: if the file is missing, cannot be opened, is truncated, is not a
+            checkpoint of fairseq's, or holds more than weights and settings.
     """
     with explained(path):
-        # Mapped, where the format allows it (that of torch before 1.6 does not): of the optimizer's
-        # state, two thirds of the file, nothing is read.
+        # Map the file where its format allows it (torch's before 1.6 does not): so the optimizer's
+        # state, two thirds of the file, is not read.
         mapped = zipfile.is_zipfile(path)
         torch.serialization.add_safe_globals(IN_FILES)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise ShapeshifterError(f"{path} is no checkpoint of fairseq's: it holds no model")
+        raise ShapeshifterError(f"{path} is not a checkpoint of fairseq's: it holds no model")
     return state
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, int, bool] | None:
     """The newest whole checkpoint of a run, its updates, and whether it is the best so far.
 
-    fairseq writes a checkpoint aside and renames it, but copies it to checkpoint_best.pt, if it is
-    the best so far, and to checkpoint_last.pt in place: a run killed in that moment leaves a cut
-    copy beside the whole checkpoint, which says itself whether it is the best.
+    fairseq writes a checkpoint under another name and then renames it, so it is whole. But then it
+    copies it to checkpoint_last.pt and, if it is the best so far, to checkpoint_best.pt, in place.
+    A run that is killed while it copies leaves a truncated copy. The whole checkpoint itself
+    records whether it is the best.
     """
     files = folder.glob("checkpoint*.pt")
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
@@ -83,7 +84,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, int, bool] | None:
 def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     """A state dict that knows its file, for `file_of`.
 
-    It is an attribute, as torch keeps a state dict's `_metadata`: fairseq hands the dict on to the
+    The file is an attribute, like torch's `_metadata`, because fairseq passes the dict on to the
     model and nothing beside it.
     """
     named = OrderedDict(weights)
@@ -92,14 +93,14 @@ def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str,
 
 
 def file_of(weights: Mapping[str, Tensor]) -> str:
-    """The file that a state dict is of, or "the checkpoint"."""
+    """The file that a state dict comes from, or "the checkpoint"."""
     return getattr(weights, "file", "the checkpoint")
 
 
 def refuse_to_replace(out: Path, force: bool) -> None:
-    """Raise a `ShapeshifterError` where there is a file already, or none can be written.
+    """Raise a `ShapeshifterError` if the file exists already, or cannot be written.
 
-    Asked before the work begins; `write_checkpoint` replaces a file only when the new one is whole.
+    Called before the work begins; `write_checkpoint` replaces a file once the new one is whole.
     """
     if out.exists() and not force:
         raise ShapeshifterError(f"{out} exists; choose another name, or replace it with --force")
@@ -118,6 +119,6 @@ def write_checkpoint(state: dict[str, Any], out: Path) -> None:
     Raises:
         ShapeshifterError: if it cannot be written, for example because the disk is full.
     """
-    # Opened here: torch would say in words of its own that the disk is full.
+    # Opened here: torch would hide a full disk behind an error of its own.
     with whole_file(out) as part, part.open("wb") as file:
         torch.save(state, file)

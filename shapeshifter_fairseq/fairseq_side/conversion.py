@@ -1,4 +1,4 @@
-"""Checkpoints of dense Transformers into factors (project), and of factors into dense (fold)."""
+"""Convert checkpoints of dense Transformers to factorized ones (project), and back (fold)."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def project_checkpoint(
         progress: as for `factorize`.
 
     Raises:
-        ShapeshifterError: if `dense` is none, or factorized already, or as `read_weights`,
-            `factorize` and `write_checkpoint` do.
+        ShapeshifterError: if `dense` is not such a checkpoint, or factorized already; or as
+            `read_weights`, `factorize` and `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
     state = read_weights(dense, ema)
@@ -85,9 +85,9 @@ def project_checkpoint(
             f"{dense} is factorized already; project takes a dense model (shapeshifter fold makes "
             "one of it)"
         )
-    # Paths of tables that the training began with; the checkpoint holds what became of them.
+    # The training began with these tables; the checkpoint holds the trained ones.
     settings.encoder_embed_path = settings.decoder_embed_path = None
-    # How that training ran, which the model's own may not: fully_sharded.
+    # How that training ran (fully_sharded, say); a factorized model may not be able to.
     vars(settings).pop("ddp_backend", None)
     task = _dictionaries(dense, state, settings)
     model = _model(dense, state, settings, task)
@@ -114,16 +114,16 @@ def project_checkpoint(
 def fold_checkpoints(
     checkpoints: Sequence[Path], out: Path, *, ema: bool = False, force: bool = False
 ) -> None:
-    """Write an ordinary checkpoint of fairseq's `--arch transformer`, for which nothing of ours is
-    needed: it loads weights-only, without an allow-list.
+    """Write an ordinary checkpoint of fairseq's `--arch transformer`. It needs nothing of ours, and
+    loads weights-only, without an allow-list.
 
     Args:
-        checkpoints: of one factorized model; of several the mean of the factors is folded.
+        checkpoints: of one factorized model; if there are several, their factors are averaged.
         ema: fold the EMA, see `read_weights`.
         force: replace `out`, once the new file is whole.
 
     Raises:
-        ShapeshifterError: if a file is none of a factorized model, or as `mean_of`,
+        ShapeshifterError: if a file is not of a factorized model, or as `mean_of`,
             `read_weights` and `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
@@ -135,13 +135,13 @@ def fold_checkpoints(
 
 
 def load_model(path: Path, ema: bool = False) -> tuple[nn.Module, Namespace]:
-    """The Transformer in a checkpoint, factorized or dense, in single precision; its options.
+    """The Transformer in a checkpoint, factorized or dense, in single precision, and its options.
 
     Args:
-        ema: with its EMA, see `read_weights`.
+        ema: load its EMA instead, see `read_weights`.
 
     Raises:
-        ShapeshifterError: if it is another model's, or as `read_weights` does.
+        ShapeshifterError: if it is of another kind of model, or as `read_weights` does.
     """
     state = read_weights(path, ema)
     settings = _settings(path, state)
@@ -155,7 +155,7 @@ def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
             f"{path} is dense already (--arch {settings.arch}): nothing to fold"
         )
     model = fold(_model(path, state, settings, _dictionaries(path, state, settings)))
-    # Trained by fairseq-hydra-train, the settings of the task stand elsewhere.
+    # fairseq-hydra-train keeps the settings of the task elsewhere.
     task = _group((state.get("cfg") or {}).get("task"))
     vars(settings).update({name: task[name] for name in task if not name.startswith("_")})
     settings.task = task.get("_name") or getattr(settings, "task", "translation")
@@ -169,10 +169,10 @@ def _folded(path: Path, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(settings: Namespace) -> OrderedDict[str, Any]:
-    """Settings that torch loads weights-only and that answer to `settings.name`, as fairseq asks.
+    """Settings that torch loads weights-only, and that have attributes, which fairseq reads.
 
-    Of the types that it loads so, `OrderedDict` is the one whose objects keep attributes. They are
-    its items too: CTranslate2's converter takes an empty one for none.
+    Of the types that torch loads so, only `OrderedDict` keeps attributes. The settings are its
+    items too, because CTranslate2's converter takes an empty dict for missing settings.
     """
     plain = OrderedDict(vars(settings))
     plain.__dict__.update(vars(settings))
@@ -180,12 +180,12 @@ def _plain(settings: Namespace) -> OrderedDict[str, Any]:
 
 
 def _settings(path: Path, state: dict[str, Any]) -> Namespace:
-    """The options of the model in a checkpoint, a copy; `arch` among them."""
+    """A copy of the options of the model in a checkpoint, with `arch`."""
     found = state.get("args") or (state.get("cfg") or {}).get("model")
     settings = Namespace(**copy.deepcopy(dict(_group(found))))
     settings.arch = getattr(settings, "arch", None) or getattr(settings, "_name", None)
     for part in ("encoder", "decoder", "quant_noise"):
-        # fairseq-hydra-train nests what it was told, beside the defaults under the flat names.
+        # fairseq-hydra-train nests the options it was given; the flat names hold the defaults.
         nested = dict(_group(vars(settings).pop(part, None)))
         if part == "decoder" and "embed_dim" in nested:
             nested = {"input_dim": nested["embed_dim"], "output_dim": nested["embed_dim"]} | nested
@@ -194,7 +194,7 @@ def _settings(path: Path, state: dict[str, Any]) -> Namespace:
     if family is not TransformerModel and not _is_ours(family):
         raise ShapeshifterError(
             f"{path} is of --arch {settings.arch}; only fairseq's --arch transformer, its presets "
-            "and this project's in factors can be converted"
+            "and this project's factorized Transformers can be converted"
         )
     return settings
 
@@ -209,7 +209,7 @@ def _is_ours(family: type | None) -> bool:
 
 
 def _group(found: dict[str, Any] | Namespace | None) -> dict[str, Any]:
-    """A group of settings: fairseq keeps those of parts that have no dataclass as a Namespace."""
+    """A group of settings as a dict; fairseq keeps one without a dataclass as a Namespace."""
     return vars(found) if isinstance(found, Namespace) else found or {}
 
 
@@ -218,7 +218,7 @@ def _is_factorized(state: dict[str, Any]) -> bool:
 
 
 def _dictionaries(path: Path, state: dict[str, Any], settings: Namespace) -> Namespace:
-    """All that a model asks of its task, with the sizes of the tables in a checkpoint."""
+    """What a model needs of its task: dictionaries of the sizes of a checkpoint's tables."""
     sizes = {}
     for side in ("encoder", "decoder"):
         names = [f"{side}.embed_tokens.{name}" for name in ("weight", "factors.size")]
@@ -252,7 +252,7 @@ def _as_cfg(state: dict[str, Any], settings: Namespace) -> dict[str, Any]:
 
 
 def _new(state: dict[str, Any], model: nn.Module, updates: int) -> dict[str, Any]:
-    """What a checkpoint has beside settings, as if no training had gone before.
+    """All of a checkpoint but the settings, as if there had been no training before.
 
     Without an optimizer's state fairseq begins at update 0 in the epoch that the checkpoint names,
     and without the best loss of another model it writes checkpoint_best.pt again.

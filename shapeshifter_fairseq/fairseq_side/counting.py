@@ -1,4 +1,4 @@
-"""Architectures built without data, and their parameter counts as the papers' tables give them."""
+"""Build architectures without data, and count their parameters as the papers' tables do."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def count(
 
     Returns:
         ``total``, ``encoder_decoder`` and ``embedding`` (input tables and output projection, a
-        shared one once), ``dense_total`` of the same model with every matrix dense, ``percent`` of
-        it that is left and the ``fold`` it is smaller.
+        shared one once), ``dense_total`` (the same model with every matrix dense), ``percent``
+        (how much of that is left) and ``fold`` (how many times smaller the model is).
 
     Raises:
         ShapeshifterError: if there is no such architecture, or as building the model does.
@@ -58,7 +58,7 @@ def build_models(
     joined: bool = False,
     model_options: Sequence[str] = (),
 ) -> tuple[nn.Module, nn.Module, argparse.Namespace]:
-    """An architecture without data: its dense counterpart, itself, and what they take as task.
+    """Build an architecture without data: its dense counterpart, itself, and the task of both.
 
     Arguments and errors are those of `count`.
     """
@@ -80,7 +80,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def task_with(source_vocab: int, target_vocab: int, joined: bool) -> argparse.Namespace:
-    """All that a model asks of its task: two dictionaries."""
+    """What a model needs of its task: two dictionaries."""
     source = _dictionary("source", source_vocab)
     target = source if joined else _dictionary("target", target_vocab)
     return argparse.Namespace(source_dictionary=source, target_dictionary=target)
@@ -98,10 +98,10 @@ def _dictionary(side: str, size: int) -> Dictionary:
 
 
 def parse(arch: str, model_options: Sequence[str]) -> argparse.Namespace:
-    """What fairseq-train makes of an architecture's options.
+    """Read the options of an architecture as fairseq-train does.
 
     Raises:
-        ShapeshifterError: if it does not know one, in place of its usage of 180 lines.
+        ShapeshifterError: if an option is unknown; fairseq would print 180 lines of usage.
     """
 
     def error(message: str) -> NoReturn:
@@ -115,6 +115,6 @@ def parse(arch: str, model_options: Sequence[str]) -> argparse.Namespace:
 def build_model(arch: str, model_options: Sequence[str], task: argparse.Namespace) -> nn.Module:
     """An architecture with the task that `build_models` gave."""
     args = parse(arch, model_options)
-    # A model in stages is built dense; what it becomes is the one without them.
+    # A staged model is dense at first; this builds what it becomes.
     args.stage_updates = args.stage_order = None
     return ARCH_MODEL_REGISTRY[arch].build_model(args, task)

@@ -1,4 +1,4 @@
-"""What the factorized models share: their options, and mistakes told in one line."""
+"""What the factorized models share: their options, and their one-line errors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TABLES = ("embed_tokens", "output_projection", "fc_out")
 
 
 class FactorizedModel:
-    """Stands before one of fairseq's models among the base classes, and adds options to it.
+    """A mixin that adds options to a fairseq model; it comes first among the base classes.
 
-    A subclass's `build_model` builds fairseq's own model, then factorizes it: so every option of
-    fairseq's means here what it means there.
+    A subclass's `build_model` builds fairseq's own model, then factorizes it. So every option of
+    fairseq's keeps its meaning.
     """
 
     @classmethod
@@ -42,8 +42,8 @@ def refuse(
     """Raise a `ShapeshifterError` about options that cannot work on factors.
 
     Args:
-        unsupported: why each cannot, by its name in `args`.
-        what: it cannot work with.
+        unsupported: the reason for each option, by its name in `args`.
+        what: the options do not work with this.
     """
     for name, why in unsupported.items():
         if getattr(args, name, None) not in (None, False, 0, -1, ""):
@@ -57,7 +57,7 @@ def refuse(
 
 
 def need_one_dictionary(args: Namespace, task: FairseqTask, untied: str) -> None:
-    """Raise a `ShapeshifterError` if all embeddings are shared and the languages have two.
+    """Raise a `ShapeshifterError` if all embeddings are shared but there are two dictionaries.
 
     Args:
         untied: the architecture that ties nothing.

@@ -1,9 +1,8 @@
 """Under fairseq's commands a user's mistake ends in one line, not in a traceback.
 
-fairseq lets exceptions run to the top of the process. The hook below stands there: it prints the
-message of a `ShapeshifterError`, that there is no data, no room or no TPU, and passes all else on
-untouched.
-`SHAPESHIFTER_DEBUG=1` brings the traceback back.
+fairseq lets exceptions reach the top of the process, where the hook below catches them. It prints
+one line about a `ShapeshifterError`, missing data, a full disk or a missing TPU, and passes all
+else on untouched. With `SHAPESHIFTER_DEBUG=1` there is a traceback again.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, ulimit -f
 
 
 def name_checkpoints_in_errors() -> None:
-    """Let errors about a checkpoint that fairseq reads or writes from now on name its file; torch's
-    do not.
+    """From now on, name the file in errors about a checkpoint that fairseq reads or writes; torch
+    does not.
 
-    All of fairseq reads checkpoints by one function, which is wrapped, once, and writes them by
-    another.
+    All of fairseq reads checkpoints with one function, which is wrapped once, and writes them with
+    another, which is replaced.
     """
     read = checkpoint_utils.load_checkpoint_to_cpu
     if getattr(read, "is_shapeshifters", False):
@@ -52,18 +51,18 @@ def name_checkpoints_in_errors() -> None:
 
 
 def _save(state: dict[str, Any], file: IO[bytes]) -> None:
-    """In place of fairseq's, which tries three times, one behind the other in the same file."""
+    """Replaces fairseq's, which tries three times and appends each try to the same file."""
     try:
         torch.save(state, file)
     except (OSError, RuntimeError) as error:
         if not any(isinstance(cause, OSError) for cause in _chain(error)):
-            raise  # no matter of the disk
-        Path(file.name).unlink(missing_ok=True)  # fairseq gives a whole one its name
+            raise  # the disk is not the reason
+        Path(file.name).unlink(missing_ok=True)  # fairseq renames it when it is whole
         raise ShapeshifterError(_full(file.name.removesuffix(".tmp"), error)) from error
 
 
 def report_mistakes_in_one_line() -> None:
-    """Install the hook, once, in front of the one that is there."""
+    """Install the hook, once, in front of the present one."""
     previous = sys.excepthook
     if getattr(previous, "is_shapeshifters", False):
         return
@@ -84,7 +83,7 @@ def one_line(error: BaseException) -> str | None:
     full = None
     for cause in _chain(error):
         if isinstance(cause, MemoryError) or not isinstance(cause, Exception):
-            return None  # as KeyboardInterrupt: whatever it came upon is not to blame
+            return None  # KeyboardInterrupt, say: the error before it is not the reason
         if isinstance(cause, ShapeshifterError):
             return str(cause)
         if isinstance(cause, FileNotFoundError) and _passed(cause, "fairseq.tasks.translation"):
@@ -94,7 +93,7 @@ def one_line(error: BaseException) -> str | None:
             full = full or _full(name, cause)
         if isinstance(cause, AttributeError) and "xla_device" in str(cause):
             return (
-                "--bf16 and --tpu mean TPUs to fairseq-train, and torch_xla is not there; for bf16 "
+                "--bf16 and --tpu make fairseq-train use a TPU, and torch_xla is missing; for bf16 "
                 "elsewhere: fairseq-hydra-train common.bf16=true (docs/recipes.md)"
             )
     return full
@@ -102,7 +101,7 @@ def one_line(error: BaseException) -> str | None:
 
 def _full(name: str, error: BaseException) -> str:
     why = why_not_written(error)
-    return f"{name} cannot be written: {why}; make room, and the same command goes on"
+    return f"{name} cannot be written: {why}; make room, then run the same command again"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,4 +1,4 @@
-"""Carry an optimizer's state over to an optimizer of partly other parameters."""
+"""Carry an optimizer's state over to an optimizer that shares some of its parameters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def carry_over(old: FairseqOptimizer, new: FairseqOptimizer) -> None:
 
     That is the state of torch's optimizer (Adam: both averages and the count of steps), the
     settings of its parameter groups, the loss scale and, with --fp16, the parameters in single
-    precision. A parameter that is new has no state, as at the first update; only where fairseq
-    keeps all of them as one flat vector (--fp16 on a GPU) there is one count of steps for all.
+    precision. A new parameter has no state, as at the first update. But where fairseq keeps all
+    parameters as one flat vector (--fp16 on a GPU), they share one count of steps.
     """
     for was, now in zip(old.param_groups, new.param_groups):
         now.update({name: value for name, value in was.items() if name != "params"})
@@ -31,7 +31,7 @@ def carry_over(old: FairseqOptimizer, new: FairseqOptimizer) -> None:
 
 
 def _stepped(optimizer: FairseqOptimizer) -> dict[nn.Parameter, nn.Parameter]:
-    """What torch's optimizer steps on, by the model's parameters."""
+    """The parameters that torch's optimizer updates, by the model's parameters."""
     if isinstance(optimizer, FP16Optimizer):
         return dict(zip(optimizer.fp16_params, optimizer.fp32_params))
     return {parameter: parameter for parameter in optimizer.params}

@@ -1,4 +1,4 @@
-"""From a checkpoint of fairseq's to the one small file of `packing`."""
+"""Turn a fairseq checkpoint into the small file of `packing`."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ def _positions(side) -> int:
 
 
 def _without_empty(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The buffers that hold nothing stay away."""
+    """Leave out the buffers that hold nothing."""
     return {name: weight for name, weight in weights.items() if weight.numel()}
 
 
 def check(
     checkpoint: Path, data: Path, packed: Path, *, ema: bool = False
 ) -> tuple[float, float, str]:
-    """BLEU on the validation set of a model as it is and as it was packed, and its signature.
+    """BLEU of a model on the validation set, before and after packing, and its signature.
 
     Both are translated by CTranslate2 in float32 with beam 5.
     """

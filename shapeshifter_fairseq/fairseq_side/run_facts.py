@@ -1,4 +1,4 @@
-"""What a training and its log say: the part of a recipe's result.json that fairseq knows."""
+"""Facts of a training from its log and checkpoints: a part of a recipe's result.json."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _one_at_a_time = threading.Lock()  # fairseq builds models through hydra's globa
 def facts_of_run(run: Path, data: Path, checkpoint: Path) -> dict[str, Any]:
     """Facts of a training as `runs` reads them, and fairseq's configuration as `config`.
 
-    Of a model that was not trained there fairseq-validate's loss stands in for the curve.
+    For a model that was not trained there, fairseq-validate's loss replaces the curve.
 
     Args:
         run: its folder, with checkpoint_last.pt and train.log, or validate.log.
         data: what fairseq-preprocess made.
         checkpoint: the file that translates; its parameters are counted.
     """
-    logging.disable(logging.INFO)  # what fairseq says about loading is nobody's question here
+    logging.disable(logging.INFO)  # no messages of fairseq's about loading
     path, last = str(checkpoint), run / "checkpoint_last.pt"
     last = load_checkpoint_to_cpu(str(last if last.exists() else path))
     with _one_at_a_time:
         models, cfg, _ = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
     logs = [run / f"{name}.log" for name in ("train", "validate")]
     log = next(path for path in logs if path.exists()).read_text(encoding="utf-8")
-    trained = _logged(log, "train_inner")[-5:]  # each of as many updates as --log-interval says
+    trained = _logged(log, "train_inner")[-5:]  # each covers --log-interval updates
     return {
         "seed": cfg["common"]["seed"],
         "updates": last["optimizer_history"][-1]["num_updates"],
@@ -47,20 +47,20 @@ def facts_of_run(run: Path, data: Path, checkpoint: Path) -> dict[str, Any]:
 
 
 def _mean_nll(logged: list[dict[str, str]]) -> float | None:
-    """None where a training was too short to log it."""
+    """None if a training was too short to log it."""
     return fmean(float(each["nll_loss"]) for each in logged) if logged else None
 
 
 def _logged(log: str, kind: str) -> list[dict[str, str]]:
-    """What fairseq said of a kind under `--log-format json`."""
+    """fairseq's log entries of one kind under `--log-format json`."""
     found = [line for line in log.splitlines() if f"| {kind} | {{" in line]
     return [json.loads(line[line.index("{") :]) for line in found]
 
 
 def _validation(log: str) -> list[dict[str, float]]:
-    """What fairseq measured on the validation set, by updates, and after how many seconds.
+    """fairseq's results on the validation set, with their updates and seconds.
 
-    After a kill the log holds some updates twice; the later one counts.
+    After a restart the log may hold an update twice; the later one counts.
     """
     found, seconds = {}, 0.0
     for line in log.splitlines():

@@ -1,11 +1,11 @@
 """Let fairseq's checkpoints load while torch loads weights only.
 
 Since torch 2.6 `torch.load` unpickles nothing but tensors, plain containers and the types on an
-allow-list. A fairseq checkpoint holds a few more, `IN_FILES`. And with several processes one of
-them reads the file and sends the others what it holds, through `torch.load` again: with OmegaConf's
-containers for the configuration, and placeholders for the tensors, which go by themselves. Those
-types are put on the list, and the protection stays on: a checkpoint with anything else in it is
-still refused.
+allow-list. A fairseq checkpoint holds a few more, `IN_FILES`. With several processes, one of them
+reads the file and sends its contents to the others, again through `torch.load`: the configuration
+in OmegaConf's containers, and placeholders for the tensors, which are sent separately. These types
+are put on the list. The protection stays on: a checkpoint with anything else in it is still
+refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IN_FILES = [Namespace, *_NUMPY]
 
 def allow_fairseq_checkpoints() -> None:
     """Register the types that fairseq's checkpoints need beyond torch's own."""
-    # Here, for who only reads files needs neither: `shapeshifter average` does without fairseq.
+    # Imported here, because reading files needs neither: `shapeshifter average` needs no fairseq.
     from fairseq.distributed import utils as distributed
     from omegaconf import AnyNode, DictConfig, ListConfig
     from omegaconf.base import ContainerMetadata, Metadata

@@ -1,4 +1,4 @@
-"""Other models of about the size of a factorized one: another family, or a narrow dense one."""
+"""Find models as large as a factorized one: of another family, or dense and narrow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Architecture:
             return build_model(self.arch, options, task)
 
     def _matrices(self) -> tuple[Shapes, Shapes, int, int]:
-        """The shapes of the layers' matrices and of the tables; what else both parts have."""
+        """Shapes of the layers' matrices and of the tables; the other parameters of both parts."""
         found: dict[bool, Counter[tuple[int, int]]] = {False: Counter(), True: Counter()}
         for matrix in matrices(self.dense()):
             is_table = any(name.endswith(TABLES) for name in matrix.modules)
@@ -54,14 +54,14 @@ class Architecture:
         return (*found.values(), layers - _size(found[False]), tables - _size(found[True]))
 
     def as_family(self, family: str, layers: int, tables: int) -> list[str]:
-        """fairseq-train's options for another family whose parts are as large, and no larger.
+        """fairseq-train's options for another family whose parts are about as large, and no larger.
 
         Args:
             family: its name, with its options: monarch/blocks=4.
             layers, tables: parameters of encoder and decoder, and of the tables.
 
         Raises:
-            ShapeshifterError: if the family has no rank that is so small.
+            ShapeshifterError: if the family needs more at every rank.
         """
         in_layers, in_tables, beside_layers, beside_tables = self._matrices()
         kind = Family.parse(family, "--factorization")
@@ -72,7 +72,7 @@ class Architecture:
     def within(
         self, most: int, family: str, layer_rank: int | None = None, embed_rank: int | None = None
     ) -> list[str]:
-        """fairseq-train's options for a model of at most so many parameters, and hardly fewer.
+        """fairseq-train's options for a model of at most `most` parameters, and not many fewer.
 
         Tables keep a share of their numbers that is `TABLES_SHARE` times as large as that of the
         layers; what the layers' rank leaves over goes to the tables.
@@ -83,7 +83,7 @@ class Architecture:
             layer_rank, embed_rank: one of them, if it is to be fixed.
 
         Raises:
-            ShapeshifterError: if the family has no ranks that are so small.
+            ShapeshifterError: if the family needs more at every rank.
         """
         in_layers, in_tables, *beside = self._matrices()
         kind, most = Family.parse(family, "--factorization"), most - sum(beside)
@@ -99,7 +99,7 @@ class Architecture:
         return _options(family, layer_rank, embed_rank)
 
     def narrow(self, most: int) -> list[str]:
-        """fairseq-train's options for the widest dense Transformer of at most so many parameters.
+        """fairseq-train's options for the widest dense Transformer of at most `most` parameters.
 
         Width and feed-forward keep their proportion; the number of heads and of layers stays.
 
@@ -116,7 +116,7 @@ class Architecture:
             total = sum(parameter.numel() for parameter in self.dense(*options).parameters())
             low, high = (middle, high) if total <= most else (low, middle)
         if not low:
-            raise ShapeshifterError(f"no dense {self.arch} is as small as {most:,} parameters")
+            raise ShapeshifterError(f"every dense {self.arch} has more than {most:,} parameters")
         return ["--factor-plan", "*=dense", *self._widths(low * step, inner, width)]
 
     @staticmethod

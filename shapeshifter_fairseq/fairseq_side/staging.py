@@ -1,15 +1,16 @@
 """Staged factorization inside fairseq's trainer: what `--stage-updates` does while it trains.
 
-How to get hold of the trainer? A stage changes the model's parameters, so the optimizer and the
-wrapper of distributed training have to be made anew, and only the trainer can. It hands itself to
-nobody that a user-dir may write (model, task, criterion, optimizer, scheduler), but it has a place
-for this very thing: its `quantizer`, which fairseq's iterative product quantization fills. That is
-told the epoch and the updates, changes layers and calls `Trainer.reinitialize`. fairseq-train fills
-the place from a file of its own kind only; so here `Trainer.__init__` is wrapped, once a model with
-stages is built, and passes a `Staging` in. Nothing else of fairseq's is replaced, and no other
-model's training is touched. The alternatives were worse: to replace fairseq's `Quantizer` takes its
-file and its option too, and a task of our own would take the place of the user's and still lack the
-trainer.
+A stage changes the model's parameters. So the optimizer and the wrapper of distributed training
+have to be made again, and only the trainer can do that. The trainer does not pass itself to
+anything that a user-dir may define (model, task, criterion, optimizer, scheduler). But it has a
+`quantizer`, made for fairseq's iterative product quantization: an object that is told the epoch and
+the updates, changes layers and calls `Trainer.reinitialize`. fairseq-train makes one only from a
+file of its own kind. So, once a model with stages is built, `Trainer.__init__` is wrapped and
+passes a `Staging` in its place. Nothing else of fairseq's is replaced, and no other model's
+training is touched.
+
+The alternatives were worse. Replacing fairseq's `Quantizer` would need its file and its option too.
+A task of our own would displace the user's, and would still not have the trainer.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ def stage_in_trainer() -> None:
 
 
 class Staging:
-    """What the trainer takes for its quantizer.
+    """Takes the place of the trainer's quantizer.
 
-    After every update, and before the first one, it factorizes the stage that is due; the trainer
-    then goes on with the state that the optimizer had of all other parameters, and otherwise as
-    after a restart from a checkpoint.
+    Before the first update, and after every update, it factorizes the stage that is due. The
+    trainer then goes on as after a restart from a checkpoint. The optimizer keeps its state of all
+    other parameters.
     """
 
     def __init__(self) -> None:
@@ -70,7 +71,7 @@ class Staging:
         """Called by the trainer at the end of its constructor.
 
         Raises:
-            ShapeshifterError: about an option that does not go with stages.
+            ShapeshifterError: if an option does not work with stages.
         """
         self.trainer, self.model = trainer, trainer.get_model()
         self.stages = self.model.stages
@@ -84,7 +85,7 @@ class Staging:
             )
 
     def begin_epoch(self, epoch: int) -> None:
-        """Called before each epoch; before the first one a checkpoint was loaded, if there is one.
+        """Called before each epoch. If there is a checkpoint, it is loaded before the first one.
 
         Raises:
             ShapeshifterError: if the training does not begin with a dense model.
@@ -92,7 +93,7 @@ class Staging:
         begins, self.epoch = self.epoch is None, epoch
         if begins:
             self._check_start()
-            # What is loaded may have given the model other layers than those that were wrapped.
+            # Loading may have given the model other layers than those that the trainer wrapped.
             self._renew_trainer()
         self.step_update(self.trainer.get_num_updates())
 
@@ -107,16 +108,16 @@ class Staging:
         due = self.stages.pending(self.model, num_updates)
         if len(due) > 1:
             raise ShapeshifterError(
-                f"the training is at update {num_updates}, when {len(due)} stages are due that the "
-                "checkpoint does not have in factors. Begin from a dense model with "
+                f"the training is at update {num_updates}: {len(due)} stages are due, but the "
+                "checkpoint has not factorized them. Begin from a dense model with "
                 "--finetune-from-model, or go on with the --stage-updates and --stage-order that "
-                "it was begun with"
+                "the training began with"
             )
         if due:
             self._factorize(due[0], num_updates)
             self._renew_trainer()
-            # Else checkpoint_best.pt would stay a model with fewer matrices in factors, which is
-            # better because it is larger.
+            # Otherwise checkpoint_best.pt would stay a model with fewer factorized matrices, which
+            # scores better only because it is larger.
             vars(checkpoint_utils.save_checkpoint).pop("best", None)
 
     def _check_start(self) -> None:
@@ -152,7 +153,7 @@ class Staging:
             logger.info(f"all stages are done: the model has {parameters:,} parameters")
 
     def _share(self, rules: Iterable[Rule]) -> None:
-        """Give all processes the first one's factors, to the last bit."""
+        """Copy the factors of the first process to all others, bit by bit."""
         if self.trainer.data_parallel_world_size == 1:
             return
         for rule in rules:
@@ -163,7 +164,7 @@ class Staging:
                     distributed.broadcast(tensor.data, src=0, group=group)
 
     def _renew_trainer(self) -> None:
-        """Let the trainer make what depends on the parameters anew, and keep what it knew."""
+        """Let the trainer make again what depends on the parameters, and keep its state."""
         trainer = self.trainer
         optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler.state_dict()
         trainer.reinitialize()
@@ -173,7 +174,7 @@ class Staging:
 
 
 def _refuse_what_cannot_work(cfg: DictConfig) -> None:
-    copies = "it has a copy of the parameters, which would stay dense"
+    copies = "it keeps a copy of the parameters, which would stay dense"
     optimizer = getattr(cfg.optimizer, "_name", None)
     for option, given, why in (
         ("--store-ema", cfg.ema.store_ema, copies),
@@ -181,7 +182,7 @@ def _refuse_what_cannot_work(cfg: DictConfig) -> None:
         ("--ddp-backend slowmo", cfg.distributed_training.ddp_backend == "slowmo", copies),
         ("--zero-sharding os", cfg.distributed_training.zero_sharding == "os", copies),
         ("--optimizer composite", optimizer == "composite", "it is several optimizers"),
-        ("--patience", cfg.checkpoint.patience > 0, "a stage raises the loss, and would end it"),
+        ("--patience", cfg.checkpoint.patience > 0, "a stage raises the loss, which would end it"),
     ):
         if given:
             raise ShapeshifterError(f"{option} does not work with --stage-updates: {why}")

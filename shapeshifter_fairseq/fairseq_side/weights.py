@@ -1,7 +1,7 @@
 """Which weights of a checkpoint are taken: the trained ones, or the EMA beside them.
 
-The EMA is the moving average of the weights that `fairseq-train --store-ema` keeps. It goes with
-one moment of one training, so no checkpoint that is made of others holds one.
+The EMA is the moving average of the weights that `fairseq-train --store-ema` keeps. It belongs to
+one moment of one training, so a checkpoint that is made of others holds none.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _EMA = ("ema_fp32_params", "ema")
 
 
 def read_weights(path: Path, ema: bool = False) -> dict[str, Any]:
-    """Read a checkpoint whose ["model"] is what is wanted, and that has no EMA beside it.
+    """Read a checkpoint: its ["model"] has the wanted weights, and no EMA is left beside them.
 
-    An EMA that is left out is said in a line on stderr.
+    If an EMA is left out, a line on stderr says so.
 
     Args:
-        ema: take the EMA for the model.
+        ema: take the EMA instead of the weights.
 
     Raises:
         ShapeshifterError: as `read_checkpoint` and `weights_of` do.
@@ -40,7 +40,7 @@ def read_weights(path: Path, ema: bool = False) -> dict[str, Any]:
     found = [extra.pop(name) for name in _EMA if name in extra]
     if found and not ema:
         logger.warning(
-            f"{path}: its weights are taken, its EMA is not; to take that, use --ema, or make a "
+            f"{path}: its weights are taken, not its EMA; for the EMA, use --ema, or make a "
             f"checkpoint of it: shapeshifter average OUT {path} --ema"
         )
     return state
@@ -65,7 +65,7 @@ def weights_of(path: Path, state: dict[str, Any], ema: bool) -> dict[str, Tensor
         raise ShapeshifterError(
             f"{path}: its EMA is of another model, it lacks {min(missing)}; leave --ema out"
         )
-    # What is no weight stays as it is: rounding moves fairseq's average of equal numbers.
+    # Other tensors stay as they are: rounding moves fairseq's average of equal numbers.
     return {
         name: average[first] if is_weight(name, model[name]) else model[name]
         for name, first in first_names(model).items()
@@ -73,7 +73,7 @@ def weights_of(path: Path, state: dict[str, Any], ema: bool) -> dict[str, Tensor
 
 
 def is_weight(name: str, tensor: Tensor) -> bool:
-    """Whether a tensor is averaged: it is no integer and no setting of a factorization."""
+    """Whether a tensor is averaged: it is neither an integer nor a setting of a factorization."""
     return tensor.is_floating_point() and not (".factors." in name and tensor.dim() == 0)
 
 

@@ -177,7 +177,7 @@ def broken(folder: Path, kind: str) -> Path:
         ("missing", "there is no checkpoint"),
         ("truncated", "truncated"),
         ("hostile", "refused"),
-        ("no model", "no checkpoint of fairseq"),
+        ("no model", "not a checkpoint of fairseq"),
         ("folder", "cannot be read: Is a directory"),
         ("another scale", "encoder.embed_tokens.factors.scale"),
         ("another shape", "half is (3,)"),

@@ -295,7 +295,7 @@ def test_what_was_folded_is_projected_again(tmp_path, capsys):
         *((c, "missing", "there is no checkpoint") for c in ("project", "fold")),
         *((c, "truncated", "truncated") for c in ("project", "fold")),
         *((c, "hostile", "refused") for c in ("project", "fold")),
-        *((c, "no model", "no checkpoint of fairseq") for c in ("project", "fold")),
+        *((c, "no model", "not a checkpoint of fairseq") for c in ("project", "fold")),
         *((c, "lstm", "of --arch lstm") for c in ("project", "fold")),
         ("project", "ours", "factorized already"),
         ("fold", "dense", "dense already"),

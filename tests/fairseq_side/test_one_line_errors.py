@@ -52,7 +52,7 @@ def test_a_file_that_is_missing_or_no_checkpoint_of_fairseqs_is_named(tmp_path):
     assert one_line(raised_by_loading(missing)) == f"there is no checkpoint {missing}"
     torch.save({"weights": torch.ones(1)}, other)
     line = one_line(raised_by_loading(other))
-    assert line.startswith(other) and "no checkpoint of fairseq's" in line
+    assert line.startswith(other) and "not a checkpoint of fairseq's" in line
 
 
 def test_what_fairseq_wraps_is_found_and_what_interrupts_is_not_explained():
@@ -94,7 +94,7 @@ def test_no_room_for_a_checkpoint_is_named_and_leaves_no_half(tmp_path):
             checkpoint_utils.torch_persistent_save({"w": torch.zeros(9000)}, str(path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    why = "File too large; make room, and the same command goes on"
+    why = "File too large; make room, then run the same command again"
     assert one_line(raised.value) == f"{path} cannot be written: {why}"
     assert not list(tmp_path.iterdir())
     copied = OSError(28, "No space left on device", "checkpoint1.pt", None, "checkpoint_last.pt")

@@ -374,7 +374,7 @@ def test_it_begins_at_update_0(dense, tmp_path: Path):
     path = saved(trained, tmp_path)
     trainer = trainer_with(*STAGED)
     trainer.load_checkpoint(path)
-    with pytest.raises(ShapeshifterError, match="at update 7, when 3 stages .*--finetune-from"):
+    with pytest.raises(ShapeshifterError, match="at update 7: 3 stages .*--finetune-from"):
         trainer.begin_epoch(1)
     trainer = trainer_with(*STAGED)
     trainer.load_checkpoint(path, reset_optimizer=True)
