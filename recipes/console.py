@@ -1,4 +1,4 @@
-"""How the scripts speak: their options, one line of progress, one line for what went wrong."""
+"""How the scripts talk to people: options, lines of progress, and one line for an error."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from shapeshifter_fairseq.errors import ShapeshifterError, traceback_is_wanted
 
 
 class Failed(Exception):
-    """Something that a person can mend; the message is one line with the way out."""
+    """Something that the user can mend; the message is one line with the way out."""
 
 
 def say(text: str) -> None:
-    """Print a line now, also when the output is a file; in one piece, beside other threads."""
+    """Print a line at once, even into a file, and in one piece even if other threads print."""
     print(f"{text}\n", end="", flush=True)
 
 
 def run(script: str, main: Callable[[], None]) -> None:
-    """Run a script's main(); what a person can mend ends it with one line."""
+    """Run a script's main(); an error that the user can mend ends it with one line."""
     sys.argv[0] = script
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(f"\n{script}: interrupted; the same command goes on where it was")
+        sys.exit(f"\n{script}: interrupted; run the same command again to resume")
     except BrokenPipeError:  # `| head`
         sys.exit(1)
     except (Failed, ShapeshifterError, OSError) as error:
@@ -50,7 +50,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Options of a script; a mistake is one line. What comes after -- is not looked at.
+    """Options of a script; a mistake is one line. What comes after -- is passed on.
 
     Args:
         usage: what follows the script's name.
@@ -114,14 +114,14 @@ def folder(text: str) -> Path:
 
 
 def need_modules(*names: str, way_out: str = "run: bash recipes/install.sh") -> None:
-    """Stop now if something is missing, not half an hour later."""
+    """Stop now if a module is missing, not half an hour later."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise Failed(f"the Python module '{name}' is missing in {sys.executable}; {way_out}")
 
 
 def need_place(option: str, folder: Path) -> None:
-    """Stop now if nothing can be written in a folder, which is made if need be."""
+    """Stop now if a folder cannot be written to; it is made if necessary."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):

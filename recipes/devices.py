@@ -15,9 +15,9 @@ HELP = """\
   DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
   NPROC             processes on this machine, one a GPU (default: all its GPUs; on a CPU 1)
   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT
-                    several machines, as torchrun has them: start the same command on each, with
-                    one folder for the results that all of them see. Under SLURM they are known:
-                    srun --ntasks-per-node=1
+                    several machines, as for torchrun: start the same command on each, with one
+                    folder for the results that all of them share. They need not be set under
+                    SLURM: srun --ntasks-per-node=1
   PRECISION         fp16 or fp32 (default: fp16 on GPUs)"""
 
 
@@ -39,11 +39,11 @@ class Devices:
 
     @classmethod
     def find(cls, dry: bool = False, nproc: int = 0) -> Devices:
-        """What the environment says, else what is there.
+        """What the environment asks for, or else what is there.
 
         Args:
-            dry: a GPU need not be there.
-            nproc: processes on this machine, whatever the environment says.
+            dry: do not ask for a GPU to be there.
+            nproc: processes on this machine, in place of what the environment says.
 
         Raises:
             Failed: if a variable cannot be used.
@@ -52,20 +52,20 @@ class Devices:
         gpus = 0 if said("DEVICE") == "cpu" else _gpus()
         device = said("DEVICE") or ("cuda" if gpus else "cpu")
         if device not in ("cpu", "cuda"):
-            raise Failed(f"DEVICE={device}: it is cuda or cpu")
+            raise Failed(f"DEVICE={device}: choose cuda or cpu")
         if device == "cuda" and not gpus and not dry:
             raise Failed("DEVICE=cuda, but torch sees no GPU; leave DEVICE out to train on the CPU")
         on_gpus = (said("SLURM_GPUS_ON_NODE") or str(gpus or 1)) if device == "cuda" else "1"
         nodes = variable("NNODES", said("SLURM_NNODES") or 1)
         rank = variable("NODE_RANK", said("SLURM_NODEID") or 0, number)
         if rank >= nodes:
-            raise Failed(f"NODE_RANK={rank}: with NNODES={nodes} it is 0 to {nodes - 1}")
+            raise Failed(f"NODE_RANK={rank}: with NNODES={nodes} choose 0 to {nodes - 1}")
         address = said("MASTER_ADDR") or (_first_of_slurm() if nodes > 1 else "")
         if nodes > 1 and not address:
             raise Failed(f"NNODES={nodes} needs MASTER_ADDR, the name of the first machine")
         precision = said("PRECISION") or ("fp16" if device == "cuda" else "fp32")
         if precision not in ("fp16", "fp32"):
-            raise Failed(f"PRECISION={precision}: it is fp16 or fp32")
+            raise Failed(f"PRECISION={precision}: choose fp16 or fp32")
         return cls(
             device=device,
             nproc=nproc or variable("NPROC", on_gpus),
@@ -77,16 +77,16 @@ class Devices:
         )
 
     def share(self, tokens: int, largest: int) -> list[str]:
-        """fairseq's options by which an update sees `tokens` on all devices together.
+        """fairseq's options for an update of `tokens` on all devices together.
 
         Args:
             tokens: the batch of an update.
-            largest: how many of them a device holds at once, at most.
+            largest: how many of them a device may hold at once.
         """
         if tokens % self.count:
             raise Failed(
-                f"{tokens} tokens an update do not divide among {self.count} devices; set NPROC "
-                "and NNODES so that they do, or give --tokens-per-update"
+                f"{tokens} tokens an update do not divide among {self.count} devices; change NPROC "
+                "or NNODES, or give another --tokens-per-update"
             )
         share = tokens // self.count
         frequency = -(-share // largest)
@@ -97,7 +97,7 @@ class Devices:
     def launch(self, module: str, arguments: Sequence[str]) -> list[str]:
         """The command that runs a module of fairseq's on every device.
 
-        (`fairseq-train --bf16` means TPUs: fp16 is what its command line has for GPUs.)
+        (On GPUs this is fp16, because `fairseq-train --bf16` is for TPUs.)
         """
         words = [*python(module), *arguments]
         words += ["--cpu"] * (self.device == "cpu") + ["--fp16"] * (self.precision == "fp16")
@@ -112,7 +112,7 @@ class Devices:
             torchrun += ["--master_addr", self.address, "--master_port", self.port]
         if self.device == "cuda":
             return torchrun + words[1:]
-        # fairseq reads torchrun's environment by itself on GPUs only; on CPUs it is told.
+        # fairseq reads torchrun's environment only on GPUs; on CPUs it gets options.
         torchrun += ["--no-python", "bash", "-c", 'exec "$@" --distributed-rank "$RANK"', "-"]
         words += ["--distributed-world-size", str(self.count)]
         words += ["--distributed-init-method", "env://", "--distributed-no-spawn"]
@@ -123,8 +123,8 @@ def keep_memory() -> dict[str, str]:
     """Variables that let a training on a CPU reuse the memory of its large tensors, in large pages.
 
     glibc otherwise gives it back to the system, which hands it out anew page by page: with a
-    dictionary of 10,000 types an update takes 1.4 times as long. Other C libraries do not look at
-    the variable. Such a training needs `--num-workers 0`: a worker would hold the pages that it was
+    dictionary of 10,000 types an update takes 1.4 times as long. Other C libraries ignore the
+    variable. Such a training needs `--num-workers 0`: a worker would hold the pages that it was
     forked with.
     """
     name = "glibc.malloc"

@@ -1,8 +1,8 @@
 """Named steps in a folder: done ones are skipped, changed ones made again, results are whole.
 
-A step says what it makes, and all that shapes the result: options, code, what it reads. That is
-written down when it is done: in the result, if it is a folder (`.stamp`), else in `steps.json` of
-the folder that is worked in. The same again means that there is nothing to do.
+A step names its result, and all that the result depends on: options, code, input files. When it is
+done, that is written down: in the result if it is a folder (`.stamp`), else in `steps.json` of the
+engine's folder. If nothing has changed since then, the step is skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .console import Failed, is_full, reason_of, say
 
 ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = ROOT / "shapeshifter_fairseq"
-_MODULES = {  # run by -m, so that PYTHON alone says whose they are; shown by their usual names
+_MODULES = {  # run with -m, so that PYTHON alone decides which; shown by their usual names
     "fairseq_cli.": "fairseq-",
     "shapeshifter_fairseq": "shapeshifter",
     "sacrebleu": "sacrebleu",
@@ -39,19 +39,18 @@ _MODULES = {  # run by -m, so that PYTHON alone says whose they are; shown by th
 
 @dataclass(frozen=True)
 class Step:
-    """Something that is made.
+    """A step, and what it makes.
 
     Args:
         name: for the screen and the log.
         makes: the file or folder that is there when it is done; the last one, if there are several.
-        make: makes it. For a folder it is given another one, empty, which takes the name when it is
-            whole.
-        made_from: all that shapes the result, as JSON has it.
+        make: makes it. For a folder, it gets an empty folder, which is renamed when it is whole.
+        made_from: all that the result depends on, as JSON values.
         folder: whether it makes a folder.
-        resumes: whether a killed one goes on. Then `made_from` has names: with other values what
-            there is would be mixed or lost, and that is refused.
-        begun: for one that resumes, whether there is something to go on with.
-        until: for one that resumes, how far it goes; farther is no mixture.
+        resumes: whether a killed step resumes. Then `made_from` has names, and a changed value is
+            refused: it would mix or lose results.
+        begun: for a step that resumes: whether there is something to resume.
+        until: for a step that resumes: how far it goes. This may change.
         way_out: what to do when it fails.
     """
 
@@ -77,8 +76,8 @@ class Progress:
 
     Args:
         total: where it ends.
-        done: a line that matches means progress: the group's number is where it is, without a
-            group it is one more.
+        done: a line that matches means progress: to the number in its group, or by one if it has
+            no group.
         note: name (first group) and value (second group) to show beside the bar.
     """
 
@@ -88,7 +87,7 @@ class Progress:
 
 
 class Engine:
-    """One folder at work, by one process at a time.
+    """Works in one folder, one process at a time.
 
     Args:
         folder: where `steps.json` is and, unless a step has its own, the log.
@@ -113,10 +112,10 @@ class Engine:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[Engine]:
-        """Wait until nobody else is at work in the folder, which is made if need be.
+        """Wait until no other process works in the folder; it is made if necessary.
 
-        Every process that is started from here holds the lock as well, so that what a killed script
-        has left is waited for.
+        Every process that is started from here holds the lock too. So the next script waits for
+        processes that a killed one has left.
         """
         if self.dry:
             yield self
@@ -140,7 +139,7 @@ class Engine:
             raise Failed(f"{reason}; choose another folder") from error
 
     def do(self, step: Step) -> bool:
-        """Make what a step makes, unless it is there; returns whether it was made now.
+        """Run a step unless its result is there; returns whether it ran.
 
         Raises:
             Failed: in one line, with the way out.
@@ -171,7 +170,7 @@ class Engine:
             places = (self.folder, step.makes.parent)
             if full := [place for place in places if place.is_dir() and is_full(place)]:
                 reason = f"the disk of {full[0]} is full"
-                way_out = "make room, and the same command goes on"
+                way_out = "make room, then run the same command again"
             if step.folder:
                 shutil.rmtree(_part(step.makes), ignore_errors=True)
             if way_out:
@@ -181,7 +180,7 @@ class Engine:
         return True
 
     def is_done(self, step: Step) -> bool:
-        """Whether what a step makes is there, made from the same."""
+        """Whether the result of a step is there and nothing that it depends on has changed."""
         return step.makes.exists() and self._known(step) == step.stamp
 
     def _make_folder(self, step: Step) -> None:
@@ -199,7 +198,7 @@ class Engine:
         shutil.rmtree(old, ignore_errors=True)
 
     def _known(self, step: Step) -> dict[str, Any] | None:
-        """The stamp of what there is, if that is known."""
+        """The stamp of the result that is there, if it is known."""
         if not step.folder:
             return self._stamps().get(step.name)
         with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: an earlier release's
@@ -264,7 +263,7 @@ class Engine:
             for line in process.stdout:
                 file.write(line)
                 file.flush()
-                # A bar of the command's own is many lines in one.
+                # If the command has a bar of its own, that is many lines in one.
                 last = line.rstrip().rpartition("\r")[2] or last
                 if progress and (found := re.search(progress.done, line)):
                     bar.update(int(found[1]) - bar.n if found.groups() else 1)
@@ -283,7 +282,7 @@ class Engine:
         return tqdm(total=total, desc=name, mininterval=1, disable=hidden, **place)
 
     def into(self, file: Path, line: str) -> None:
-        """Write what a shell's command line says into a file, whole or not at all; or print it."""
+        """Write the output of a shell command to a file, whole or not at all; or print it."""
         if self.dry:
             self._show(shown(f"{line} >{shlex.quote(str(file))}"))
             return
@@ -299,12 +298,12 @@ class Engine:
 
 
 def side_by_side(jobs: int, chains: Sequence[Callable[[int], None]]) -> None:
-    """Run chains of steps, so many at a time; each is given its row of the screen.
+    """Run chains of steps, `jobs` at a time; each gets a row of the screen.
 
-    The others go on to their ends when one fails.
+    If one fails, the others still run to their ends.
 
     Raises:
-        Failed: what the first failed one says.
+        Failed: the error of the first one that failed.
     """
     rows: SimpleQueue[int] = SimpleQueue()
     for row in range(jobs):
@@ -324,7 +323,7 @@ def side_by_side(jobs: int, chains: Sequence[Callable[[int], None]]) -> None:
 
 
 def python(module: str, *arguments: str | Path) -> list[str]:
-    """The command of a module of this Python."""
+    """The command that runs a module with this Python."""
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
@@ -336,7 +335,7 @@ def shown(line: str) -> str:
 
 
 def fingerprint(*files: Path) -> str:
-    """Of the content of files: a folder that was moved is the same, one made anew is not."""
+    """A checksum of the content of files. It stays the same if they are moved."""
     state = hashlib.blake2b(digest_size=16)
     for path in files:
         with path.open("rb") as file:
@@ -345,7 +344,7 @@ def fingerprint(*files: Path) -> str:
 
 
 def refuse_foreign(result: Path) -> None:
-    """Never replace a folder that holds something else than a step's result."""
+    """Raise `Failed` if a folder holds something that is not the result of a step."""
     if not result.exists() or (result / ".stamp").is_file():
         return
     if not result.is_dir() or any(result.iterdir()):
@@ -354,7 +353,7 @@ def refuse_foreign(result: Path) -> None:
 
 
 def _part(path: Path) -> Path:
-    """What is made before it takes its name."""
+    """The name of a result until it is whole."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -366,7 +365,7 @@ def write(path: Path, text: str) -> None:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a UTF-8 text, in which the newline, and nothing else, ends a line."""
+    """The lines of a UTF-8 text; only a newline ends a line."""
     return path.read_bytes().decode("utf-8").split("\n")[:-1]
 
 
@@ -380,4 +379,4 @@ def _change(known: dict[str, Any], step: Step) -> str:
     then, now = (list(made_from.items()) for made_from in (known["made_from"], step.made_from))
     gone = ", ".join(f"{name} {value}" for name, value in then if (name, value) not in now)
     new = ", ".join(f"{name} {value}" for name, value in now if (name, value) not in then)
-    return f"then {gone or 'less'}; now {new or 'less'}; give those, or another folder"
+    return f"then {gone or 'less'}; now {new or 'less'}; give the former, or another folder"

@@ -39,13 +39,13 @@ class Evaluation:
     cpu: bool = False
 
     def need(self, data: Path) -> None:
-        """Stop now if something is missing for it."""
+        """Stop now if something that it needs is missing."""
         score = "rouge_score" if self.scores == "rouge" else "sacrebleu"
         need_modules("fairseq_cli", score, "sacremoses", "sentencepiece", "subword_nmt")
         need_data(data)
 
     def run(self, engine: Engine, data: Path, corpus: Corpus, checkpoint: Path) -> None:
-        """Make in the engine's folder hypotheses.txt, scores.json and what belongs to them.
+        """Make hypotheses.txt, scores.json and the files behind them in the engine's folder.
 
         Raises:
             Failed: if something is missing, or fairseq leaves a sentence out.
@@ -62,8 +62,8 @@ class Evaluation:
             for text in texts:
                 if not text.is_file():
                     raise Failed(f"there is no {text}; run the script in data-prep/ again")
-            # The scores belong to this checkpoint, these options, and what is translated and scored
-            # against, not to a folder's name.
+            # The scores depend on the checkpoint, the options and the texts, not on the name of a
+            # folder.
             made_from = {
                 "set": [self.split, fingerprint(*texts)],
                 "checkpoint": fingerprint(checkpoint),
@@ -87,7 +87,7 @@ class Evaluation:
     def _translate(
         self, engine: Engine, data: Path, corpus: Corpus, checkpoint: Path, plain: Path
     ) -> int:
-        """generate.log; returns the number of sentences."""
+        """Make generate.log; returns the number of sentences."""
         sentences = 0 if engine.dry else len(lines_of(plain))
         # (fairseq drops the last batch unless its size is a multiple of the default, 8.)
         engine.run(
@@ -118,7 +118,7 @@ class Evaluation:
         return path
 
     def _score_words(self, engine: Engine, reference: Path, sentences: int) -> None:
-        """BLEU of the words as the tokeniser made them, as the papers' tables have it."""
+        """BLEU of the tokenised text, as in the papers' tables."""
         found = self._extract(engine, "H", "hypotheses.tokenised.txt", sentences)
         if self.split_compounds:
             in_parts = ["sed", "-E", r"s/([^ ])-([^ ])/\1 ##AT##-##AT## \2/g"]

@@ -1,4 +1,4 @@
-"""A benchmark from training to its report; each file in experiments/ says what is its own."""
+"""A benchmark from training to its report; each file in experiments/ holds the facts of one."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class Experiment:
     """One dataset, and how its models are trained.
 
     Args:
-        about: what it repeats, for --help.
+        about: the text for --help.
         dataset: a file of data-prep/preparation/datasets.
         source, targets: languages; the first target is the default.
         arch: what fairseq-train calls the architecture.
-        updates: how long.
+        updates: how long to train.
         tokens_per_update: the batch of an update on all devices together.
         save_every: updates from checkpoint to checkpoint.
-        setting: where fairseq-train's options differ from the papers', for all models; {updates}
+        setting: options of fairseq-train that differ from the papers', for all models; {updates}
             stands for the length.
-        shapeshifter: what factorized models alone are given; it overrides `setting`.
+        shapeshifter: options for factorized models alone; they override `setting`.
         small: ranks of about a tenth of the dense model's parameters.
-        delight: what DeLighT alone is given; it overrides `setting`.
+        delight: options for DeLighT alone; they override `setting`.
         generate: options of fairseq-generate.
         split, scores, split_compounds: as in `Evaluation`.
-        study, variant: go before and behind the dataset's name in that of the benchmark.
+        study, variant: parts of the benchmark's name, before and after that of the dataset.
     """
 
     about: str
@@ -80,18 +80,18 @@ class Experiment:
             "--model",
             choices=("shapeshifter", "dense", "narrow", "small", *FAMILIES, "delight"),
             default="shapeshifter",
-            help="shapeshifter (default); dense, the ordinary Transformer; narrow, a dense one of "
-            "Shapeshifter's parameters; small, Shapeshifter with about a tenth of the dense "
-            f"model's; {', '.join(FAMILIES)}: other families at Shapeshifter's parameters; "
-            "delight: DeLighT for a corpus of this kind",
+            help="shapeshifter (default); dense: the ordinary Transformer; narrow: a dense one "
+            "with as many parameters as Shapeshifter; small: Shapeshifter with about a tenth of "
+            f"the dense model's parameters; {', '.join(FAMILIES)}: other families with as many "
+            "parameters as Shapeshifter; delight: DeLighT for a corpus of this kind",
         )
 
     def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
-        """Its name in results, and those options of fairseq-train that follow the common ones.
+        """Its name in results, and its own options of fairseq-train, which follow the common ones.
 
         Args:
             data: the prepared corpus; the size of some models depends on its dictionaries.
-            more: a person's options of fairseq-train.
+            more: the user's options of fairseq-train.
 
         Raises:
             ShapeshifterError: if the dictionaries are needed and not there.
@@ -110,11 +110,11 @@ class Experiment:
 
         sizes = Corpus(self.source, args.target, "sentencepiece").dictionaries(data)
         model = argparse.ArgumentParser(allow_abbrev=False)
-        model.add_argument("--tokens-per-update")  # ours, and no matter of size
+        model.add_argument("--tokens-per-update")  # ours; it does not affect the size
         options = [*shlex.split(self._setting(args)), *ours, *model.parse_known_args(more)[1]]
         arch = Architecture(self.arch, *sizes, options)
         parts = arch.parts()
-        # Last, because these follow from all the others.
+        # Last, because these depend on all the others.
         if name == "narrow":
             return name, [*more, *arch.narrow(sum(parts))]
         return name, [*ours, *more, *arch.as_family(FAMILIES[name], *parts)]
@@ -125,7 +125,7 @@ class Experiment:
         ours, delight = "shapeshifter_transformer_", "delight_transformer_"
         if not self.arch.startswith(ours):
             raise Failed(
-                f"--model delight: --arch {self.arch} has no counterpart of DeLighT's; give --arch "
+                f"--model delight: --arch {self.arch} has no counterpart in DeLighT; give --arch "
                 f"{delight}iwslt (or _wmt16, _wmt14, _tiny) alone"
             )
         return self.arch.replace(ours, delight)
@@ -134,7 +134,7 @@ class Experiment:
         return self.setting.format(updates=args.max_update)
 
     def main(self, arguments: Sequence[str]) -> None:
-        """Run the recipe with a person's options."""
+        """Run the recipe with the user's options."""
         args, more = self._parser().split(arguments)
         pair = f"{self.source}-{args.target}"
         data = args.data or ROOT / "data-bin" / f"{self.dataset}.{pair}"
@@ -168,7 +168,7 @@ class Experiment:
         with engine.alone():
             train(engine, data, options, where)
             if not args.dry_run:
-                # Only now: of a call that was refused nothing stays.
+                # Only now, so that a call that was refused leaves nothing.
                 commands: list[str] = []
                 dry = Engine(out, dry=True, show=commands.append)
                 train(dry, data, options, where)
@@ -192,7 +192,7 @@ class Experiment:
         ]
 
     def corpus(self, data: Path, target: str, dry: bool = False) -> Corpus:
-        """The corpus in a folder; in a dry run without it what its preparation would make."""
+        """The corpus in a folder; in a dry run without one, what its preparation would make."""
         if dry and not (data / "corpus.json").exists():
             dataset = import_module(f"preparation.datasets.{self.dataset}").DATASET
             return dataset.corpus(self.source, target)
@@ -204,7 +204,7 @@ class Experiment:
         taken = (
             "take the best checkpoint" if self.takes_best else "average the last ten checkpoints"
         )
-        scores = "sacreBLEU of the plain text and of the words as the tokeniser made them"
+        scores = "sacreBLEU of the plain text and of the tokenised text"
         if self.scores == "rouge":
             scores = "ROUGE-1, -2 and -L of the plain text"
         parser = Parser(
@@ -235,7 +235,7 @@ class Experiment:
 
 
 def average(engine: Engine, takes_best: bool = False) -> None:
-    """averaged.pt, of the last checkpoints or of the best one alone."""
+    """Make averaged.pt from the last checkpoints, or from the best one alone."""
     run = engine.folder
     checkpoints = ["--last", str(AVERAGED), run]
     if takes_best:
@@ -256,14 +256,14 @@ def add_dry_run(parser: Parser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the commands and run nothing; data and fairseq need not be there",
+        help="print the commands and run nothing; this works without data and fairseq",
     )
 
 
 def report(
     engine: Engine, data: Path, corpus: Corpus, recipe: str, model: str, checkpoint: Path
 ) -> bool:
-    """result.json and report.md, of what training and evaluation left in the engine's folder.
+    """Write result.json and report.md from what is in the engine's folder.
 
     Returns:
         whether they were written now

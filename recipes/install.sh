@@ -4,7 +4,7 @@ set -Eeuo pipefail # -E: the trap below holds in functions too
 unset CDPATH
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-# The output of a step goes to the log; descriptor 3 stays with the person who waits.
+# The output of a step goes to the log; descriptor 3 still goes to the screen.
 exec 3>&1
 say() { printf '%s\n' "$*" >&3; }
 die() {
@@ -19,10 +19,10 @@ usage() {
   cat <<'HELP'
 usage: install.sh [EXTRA ...]
 
-Make the folder .venv in the repository: this project, editable, with the named extras of setup.py
-(default: fairseq recipes). A torch that works already is kept: the one in .venv, or the one of the
-Python that makes it. Otherwise torch is installed, the CPU build where there is no NVIDIA GPU.
-What is there already is not installed again.
+Make the folder .venv in the repository, and install this project into it, editable, with the named
+extras of setup.py (default: fairseq recipes). If .venv, or the Python that makes it, has a working
+torch, that is kept. Otherwise torch is installed: the CPU build if there is no NVIDIA GPU. Nothing
+is installed twice.
 
 environment:
   PYTHON            the Python to make .venv with, 3.11 or 3.12 (default: python3)
@@ -52,7 +52,7 @@ has_torch() {
 
 has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }
 
-# All that pip says goes to the log; a terminal shows the line that it is at.
+# pip's output goes to the log; a terminal shows its current line.
 pip_install() {
   "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 |
     tee -a -- "$LOG" |
@@ -74,7 +74,7 @@ make_venv() {
 }
 
 install_torch() {
-  # What pip would take depends on the package index: a CPU build, or one that brings gigabytes of
+  # What pip installs depends on the package index: a CPU build, or one that brings gigabytes of
   # CUDA libraries. uv knows where CPU builds are kept.
   pip_install --dry-run "$TORCH"
   if has_gpu || ! grep '^Would install .*nvidia-' "$LOG" >/dev/null; then
@@ -90,7 +90,7 @@ failed() {
 }
 
 [ -x "$VENV/bin/python" ] || make_venv
-# Apart from making it: a run that was killed in between goes on here.
+# A step of its own: a run that was killed before it resumes here.
 "$VENV/bin/python" -m pip --version >/dev/null 2>&1 ||
   "$VENV/bin/python" -m ensurepip >/dev/null 2>&1 ||
   die "$VENV has no pip and Python's ensurepip is missing; install it (Debian: apt install python3-venv)"
@@ -104,8 +104,8 @@ say "install: torch, fairseq and this project into .venv (a minute or two) ..."
 trap failed ERR
 has_torch "$VENV/bin/python" || install_torch
 pip_install --editable "${ROOT}[$extras]"
-# fairseq wants torchaudio, for speech, and PyPI's is for CUDA. Beside a torch for CPUs it does not
-# load, and transformers, which loads it where there is one, fails with it.
+# fairseq requires torchaudio, for speech, and PyPI's is for CUDA. With a torch for CPUs it does not
+# load, and then transformers, which loads it if it is there, fails too. So it is removed.
 "$VENV/bin/python" -c 'import torchaudio' >/dev/null 2>&1 ||
   "$VENV/bin/python" -m pip uninstall --yes torchaudio >>"$LOG" 2>&1
 printf '%s\n' "$wanted" >"$STAMP"

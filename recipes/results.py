@@ -1,4 +1,4 @@
-"""What came out of one training: result.json for programs, report.md for people."""
+"""The results of one training: result.json for programs, report.md for people."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_result(
     """Write result.json, report.md and config.json into the folder of a training.
 
     Args:
-        run: with what training and evaluation made.
+        run: the folder, with the files of training and evaluation.
         data: the prepared corpus.
         recipe: name of the benchmark.
         model: name of the model.
@@ -98,7 +98,7 @@ def _git_revision() -> str | None:
 def examples(
     data: Path, corpus: Corpus, runs: Mapping[str, Path], split: str
 ) -> list[dict[str, str]]:
-    """A few sentences of middle length, spread over a set, with what models made of them."""
+    """A few sentences of middle length, spread over a set, with the models' translations."""
     source, target = (
         lines_of(data / "raw" / f"{split}.{side}") for side in (corpus.source, corpus.target)
     )

@@ -2,8 +2,8 @@
 
     python -m recipes.rouge data-bin/gigaword.article-headline/raw/test.headline hypotheses.txt
 
-F1, the mean of the lines. Words are what stands between spaces: rouge-score's own tokeniser, which
-keeps letters and digits only, would drop the # that Gigaword has for a digit.
+The scores are F1, the mean over the lines. Words are split at spaces: rouge-score's own tokeniser
+keeps letters and digits only, so it would drop the # that stands for a digit in Gigaword.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ environment:
 def setting(updates: int, tokens: int = 1024) -> list[str]:
     """Options for a training of few minutes, `tokens` an update.
 
-    It wants another setting than the papers': a higher rate that falls to zero, no dropout. Chosen
+    It needs another setting than the papers': a higher rate that falls to zero, no dropout. Chosen
     on the validation set, one setting for all models (docs/tries.md).
     """
     seventh = -(-updates // 7)  # 400 of the 2,800
@@ -59,10 +59,10 @@ class Small:
 
     @classmethod
     def prepare(cls, data: Path | None, dry: bool) -> Small:
-        """Find out what is missing, and have the corpus: the quickstart's, unless one is given.
+        """Check that nothing is missing, and make the quickstart's corpus unless one is given.
 
-        Such small batches gain little from a second core: two trainings at once take three quarters
-        of the time of one after the other.
+        Two trainings run at once by default, because such small batches gain little from a second
+        core: that takes three quarters of the time of one after the other.
         """
         jobs = variable("JOBS", 2)
         share = -(-threads() // jobs)

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # recipes/NAME.sh is recipes/experiments/NAME.py (with _ for each . and -), data-prep/prepare-NAME.sh
-# is data-prep/preparation/datasets/NAME.py. PYTHON says which Python, and with it whose fairseq.
+# is data-prep/preparation/datasets/NAME.py. PYTHON chooses the Python, and so the fairseq.
 
 unset CDPATH
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,6 +16,6 @@ command -v "$PYTHON" >/dev/null 2>&1 || {
   exit 1
 }
 export PYTHONPATH=$ROOT:$ROOT/data-prep${PYTHONPATH:+:$PYTHONPATH} # this checkout, installed or not
-# Not the folder of the caller, which may hold a recipes/ of its own.
+# Python must not import from the caller's folder, which may hold a recipes/ of its own.
 export PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1
 exec "$PYTHON" -m recipes "$script" "$@"

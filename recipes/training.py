@@ -1,4 +1,4 @@
-"""Train one model with fairseq-train; the one place where the papers' flags stand."""
+"""Train one model with fairseq-train; the papers' flags are here and nowhere else."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PAPERS = [
     *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
     *("--dropout", "0.3"),
 ]
-# DeLighT's dropout depends on its width: its architectures say how.
+# DeLighT's dropout depends on its width: its architectures set it.
 _OWN_DROPOUT = "delight_transformer"
-# How often a training saves and validates makes it no other training.
+# Options that do not make it another training: how often it saves and validates.
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 
 
 def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) -> None:
-    """Train on `data` into the engine's folder; killed, it goes on from the last whole checkpoint.
+    """Train on `data` into the engine's folder; resume from the last whole checkpoint.
 
     Args:
-        options: of fairseq-train, which override the papers', with --max-update; and
-            --tokens-per-update, the batch of an update on all devices together, from which
-            --max-tokens (then the most that a device holds at once) and --update-freq follow.
+        options: of fairseq-train, which override the papers'; --max-update is needed. With
+            --tokens-per-update, the batch of an update on all devices together, --max-tokens is
+            the most that a device holds at once, and --update-freq follows.
 
     Raises:
         Failed: if an option is missing or cannot be used, or fairseq fails.
@@ -50,7 +50,7 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
         made_from["--tokens-per-update"] = own.tokens_per_update
     else:
         made_from["--max-tokens"] = own.max_tokens
-    # Neither the length of a training nor where and on what it runs makes it another one.
+    # A longer training, or one on other devices, is still the same training.
     made_from = {name: made_from[name] for name in made_from if name not in _NO_DIFFERENCE}
     main_node = devices.node_rank == 0
     log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
@@ -87,12 +87,12 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
     step = Step("train", last, make, made_from, resumes=True, begun=begun, until=updates)
     if main_node:
         engine.do(step)
-    elif not engine.is_done(step):  # the first machine keeps the books
+    elif not engine.is_done(step):  # the first machine records the steps
         make(save)
 
 
 def _log_interval(updates: int) -> int:
-    """Updates from line to line of the log, which move the bar: 20, in short trainings fewer."""
+    """Updates from line to line of the log, which move the bar: 20, or fewer if it is short."""
     return max(1, min(20, updates // 50))
 
 
@@ -124,7 +124,7 @@ def _own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]
 
 
 def by_name(options: Sequence[str]) -> dict[str, str]:
-    """Options with their values; of one that is given twice the last counts."""
+    """Options with their values; if one is given twice, the last counts."""
     found: dict[str, str] = {}
     name = ""
     for word in options:
@@ -137,21 +137,22 @@ def by_name(options: Sequence[str]) -> dict[str, str]:
 
 
 def need_data(data: Path) -> None:
-    """Stop now if a folder is not what fairseq-preprocess made."""
+    """Stop now if fairseq-preprocess did not make a folder."""
     if not data.is_dir():
         raise Failed(f"there is no folder {data}; prepare the data first (data-prep/)")
     if not list(data.glob("dict.*.txt")):
         raise Failed(
-            f"{data} holds no dict.*.txt: it is not what fairseq-preprocess makes (data-prep/ has "
-            "scripts)"
+            f"{data} holds no dict.*.txt: fairseq-preprocess did not make it (data-prep/ has "
+            "scripts that use it)"
         )
 
 
 def _go_on(save: Path, main_node: bool) -> int:
     """Let fairseq find the newest whole checkpoint, if there is any; returns its updates.
 
-    It goes on from checkpoint_last.pt (with --restore-file it would refuse --finetune-from-model),
-    and makes no checkpoint_best.pt before the next that is better.
+    fairseq resumes from checkpoint_last.pt (with --restore-file it would refuse
+    --finetune-from-model). It writes checkpoint_best.pt only when a better one comes. So both are
+    made here, as copies.
     """
     from shapeshifter_fairseq.fairseq_side.checkpoints import newest_checkpoint
 

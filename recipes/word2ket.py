@@ -14,8 +14,8 @@ from .experiment import Experiment
 class Word2KetExperiment(Experiment):
     """An LSTM with embeddings in word2ketXS, in word2ket, or dense ones.
 
-    Dropout is the dissertation's. It does not name the optimizer: Adam at a constant 1e-3, with
-    neither label smoothing nor weight decay, is what the authors' code has.
+    Dropout is the dissertation's. The dissertation does not name the optimizer; the authors' code
+    has Adam at a constant 1e-3, with neither label smoothing nor weight decay.
     """
 
     setting: str = (
@@ -24,8 +24,8 @@ class Word2KetExperiment(Experiment):
     )
 
     study: str = "word2ket-"
-    # The best epoch on validation counts, as in the dissertation; by its loss, where the authors'
-    # code goes by BLEU or ROUGE.
+    # The best epoch on validation counts, as in the dissertation. Here that is the one with the
+    # lowest loss; the authors' code goes by BLEU or ROUGE.
     takes_best = True
 
     def add_models(self, parser: Parser) -> None:
@@ -43,7 +43,7 @@ def add_embeddings(parser: Parser, order: int = 2, rank: int = 10) -> None:
         "--model",
         choices=("word2ketxs", "word2ket", "dense"),
         default="word2ketxs",
-        help="embeddings: word2ketxs (default), word2ket, or dense with the very same flags",
+        help="embeddings: word2ketxs (default), word2ket, or dense with the same flags",
     )
     for name, what in (
         ("--order", f"of the tensor products (default {order}; word2ket 4)"),
@@ -53,10 +53,10 @@ def add_embeddings(parser: Parser, order: int = 2, rank: int = 10) -> None:
 
 
 def embeddings(args: argparse.Namespace, order: int = 2, rank: int = 10) -> tuple[str, list[str]]:
-    """The name of the embeddings that were chosen, and the flags that say so to a training."""
+    """The name of the chosen embeddings, and their flags for a training."""
     if args.model == "dense":
         if args.order or args.rank:
-            raise Failed("--order and --rank are no options of --model dense")
+            raise Failed("--order and --rank do not go with --model dense")
         return "dense", ["--embed-rank", "dense"]
     order, rank, family = args.order or order, args.rank or rank, "word2ketxs"
     if args.model == "word2ket":

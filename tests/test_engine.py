@@ -100,7 +100,7 @@ def test_one_that_resumes_is_never_mixed_and_goes_on(engine, tmp_path):
     train = Step("train", tmp_path / "last.pt", Maker(), made_from, resumes=True, until=4)
     assert engine.do(train) and not engine.do(train)
     assert engine.do(replace(train, until=9)) and engine.do(train)
-    with pytest.raises(Failed, match=r"then --lr 5e-4; now --lr 1e-3; give those, or another"):
+    with pytest.raises(Failed, match=r"then --lr 5e-4; now --lr 1e-3; give the former, or another"):
         engine.do(replace(train, made_from={"--lr": "1e-3", "--dropout": "0.3"}))
     # Killed in the middle: it is known what was begun.
     killed = replace(train, name="killed", make=Maker(fails="killed"))
@@ -199,7 +199,7 @@ def test_on_a_full_disk_no_other_way_out_is_named(tmp_path, monkeypatch):
         patch.setattr("recipes.engine.is_full", lambda place: True)
         with pytest.raises(Failed) as raised:
             engine.do(step)
-    full = f"the step 'binarise' failed: the disk of {tmp_path} is full -- make room, and the same"
+    full = f"the step 'binarise' failed: the disk of {tmp_path} is full -- make room, then run the"
     assert str(raised.value).startswith(full) and not step.makes.exists()
     maker.fails = ""
     assert engine.do(step)

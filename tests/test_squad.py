@@ -89,7 +89,7 @@ def test_the_command():
     "own, said",
     [
         ("--from /nowhere", "--from /nowhere holds no train-v1.1.json (it comes from https:"),
-        ("--model dense --rank 2", "no options of --model dense"),
+        ("--model dense --rank 2", "do not go with --model dense"),
         ("--lr 1", "unrecognized arguments: --lr 1 (options of the reader come after --)"),
     ],
 )

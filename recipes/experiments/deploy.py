@@ -20,20 +20,20 @@ from ..engine import USER_DIR, Engine, Step, fingerprint, lines_of, python, thre
 from ..evaluation import RESULT, Evaluation, read_evaluation
 
 PRECISIONS = ("float32", "int8")
-FEW = 0.01  # of the translations: rounding may exchange two of nearly the same score
+FEW = 0.01  # of the translations may differ: rounding may swap two with nearly the same score
 
 ABOUT = """\
-Fold the factors of a trained model into ordinary matrices, convert it for CTranslate2 in float32
-and in int8, and translate a set with fairseq and with both, on the CPU: a table says size, speed
-and BLEU, and float32 has to translate as fairseq does. Makes in OUT_DIR (default: the folder
-deployed beside the checkpoint):
+Fold the factors of a trained model into ordinary matrices, and convert it for CTranslate2 in
+float32 and in int8. Translate a set with fairseq and with both, on the CPU, and print a table of
+size, speed and BLEU. Stop with an error if float32 does not translate as fairseq does. The files in
+OUT_DIR (default: the folder deployed beside the checkpoint):
 
   folded.pt              a checkpoint of fairseq's own --arch transformer
   float32, int8          folders for CTranslate2, with all that shapeshifter translate needs
   deploy.md, deploy.json the table
   fairseq, *.txt         the translations
 
-What is there already is not made again, unless the checkpoint or the corpus has changed."""
+A file is made again only if the checkpoint or the corpus has changed."""
 
 EPILOG = """\
 environment:
@@ -77,7 +77,7 @@ def _data_of(checkpoint: Path) -> str:
     try:
         return read_checkpoint(checkpoint)["cfg"]["task"]["data"]
     except (KeyError, TypeError) as error:
-        raise Failed(f"{checkpoint} does not say its data: set DATA") from error
+        raise Failed(f"{checkpoint} does not name its data: set DATA") from error
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Deployment:
         """Translate with fairseq, fold, convert, compare.
 
         Raises:
-            Failed: if CTranslate2 in float32 translates otherwise than fairseq.
+            Failed: if CTranslate2 in float32 does not translate as fairseq does.
         """
         out, do = self.engine.folder, self.engine.do
         with Engine(out / "fairseq").alone() as fairseq:
             self.evaluation.run(fairseq, self.data, self.corpus, self.checkpoint)
-        # All that the models hold, by content: a corpus may be moved, or made anew in its place.
+        # The content of all that the models hold: a corpus may be moved, or replaced.
         held = [self.data / f"dict.{side}.txt" for side in (self.corpus.source, self.corpus.target)]
         held += [self.checkpoint, self.data / self.corpus.subword_file]
         made_from = [fingerprint(*held), vars(self.corpus)]
@@ -116,8 +116,8 @@ class Deployment:
         other, fairseq = rows["CTranslate2, float32"]["other"], rows["fairseq, factors"]["same"]
         if other > FEW * fairseq:
             raise Failed(
-                f"CTranslate2 in float32 translates {other} of {fairseq} sentences otherwise than "
-                f"fairseq; compare {out}/float32.txt with {out}/fairseq/hypotheses.txt"
+                f"CTranslate2 in float32 translates {other} of {fairseq} sentences differently "
+                f"from fairseq; compare {out}/float32.txt with {out}/fairseq/hypotheses.txt"
             )
 
     def _fold(self, folded: Path) -> None:
@@ -181,7 +181,7 @@ class Deployment:
         )
         if left := len(fairseq) - rows["CTranslate2, float32"]["expected"]:
             below += (
-                f"\n\n{left} sentences need not be the same: fairseq makes a sentence up for an "
+                f"\n\n{left} sentences need not be the same: fairseq makes up a sentence for an "
                 "empty line and cuts long translations; CTranslate2 translates long lines in parts."
             )
         text = tabulate(table, head, tablefmt="github", disable_numparse=True)
@@ -189,10 +189,10 @@ class Deployment:
         write(result, json.dumps(rows, indent=2))
 
     def _translate(self, model: Path, beam: int) -> tuple[list[str], list[bool], float]:
-        """Plain translations of a set, which of them fairseq should have too, and seconds.
+        """Plain translations of a set, whether each should equal fairseq's, and the seconds.
 
-        Of an empty line fairseq makes a sentence up. A long line is translated in parts here, and
-        a translation that reaches the longest length is ended otherwise.
+        Some differ: fairseq makes up a sentence for an empty line. Here a long line is translated
+        in parts, and a translation that reaches the longest length ends in another way.
         """
         from shapeshifter_fairseq.translating import Translator
 
@@ -210,7 +210,7 @@ class Deployment:
 
 
 def _bytes_of(checkpoint: Path) -> int:
-    """What the weights take in a file; tied ones stand there once."""
+    """Bytes of the weights in a file; tied ones are there once."""
     from shapeshifter_fairseq.fairseq_side.weights import read_weights
 
     weights = {t.data_ptr(): t for t in read_weights(checkpoint)["model"].values()}

@@ -25,18 +25,19 @@ from ..engine import (
 from ..training import need_data
 
 ABOUT = """\
-Make OUT, a copy of the prepared corpus DATA in which the training set's target side is what the
-checkpoint TEACHER makes of its source side with beam 5. A model trained on OUT learns from the
-teacher, whose translations are easier to learn than people's: sequence-level knowledge
-distillation (Kim and Rush, EMNLP 2016). Validation and test set, dictionaries and subwords stay
-what they are, so the scores compare. Sentences that are too long for the teacher are left out.
+Make OUT, a copy of the prepared corpus DATA. In its training set, the target side is replaced with
+translations of the source side by the checkpoint TEACHER, with beam 5. A model trained on OUT
+learns from the teacher, whose translations are easier to learn than people's: sequence-level
+knowledge distillation (Kim and Rush, EMNLP 2016). Validation and test set, dictionaries and
+subwords stay the same, so scores can be compared. Sentences that are too long for the teacher are
+left out.
 
-If interrupted, run the same command again: it resumes with the shard of sentences where it was.
-Until it is done the translations are in the folder OUT.teacher."""
+If interrupted, run the same command again: it resumes with the unfinished shard of sentences. Until
+it is done, the translations are in the folder OUT.teacher."""
 
 EPILOG = """\
 environment:
-  SHARD             sentences of a shard, about (default 20000)
+  SHARD             sentences in a shard, roughly (default 20000)
   WORKERS           processes that binarise (default: one for each core)
   DEVICE            cpu to leave a GPU alone
   DRY_RUN           if not empty: print the commands and run nothing
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class Lesson:
-    """What a teacher makes of a training set."""
+    """The translations of a training set by a teacher."""
 
     def __init__(self, engine: Engine, data: Path, teacher: Path, options: Sequence[str]) -> None:
         self.engine, self.data, self.teacher, self.options = engine, data, teacher, options
@@ -104,14 +105,14 @@ class Lesson:
             say(f"{out}: {taught} of {self.sentences} training sentences, taught by {self.teacher}")
 
     def _translate(self, text: Path) -> None:
-        """S-N of a shard is the source of sentence N, H-N its translation, both in subwords."""
+        """Translate a shard: S-N is the source of sentence N, H-N its translation, in subwords."""
         log, shard = text.with_suffix(".log"), int(text.stem.removeprefix("shard"))
         command = [
             *python("fairseq_cli.generate", self.data, "--user-dir", USER_DIR),
             *("--path", self.teacher, *self.languages, "--gen-subset", "train", "--beam", "5"),
             *("--max-tokens", "4096", "--required-batch-size-multiple", "1"),
             *("--skip-invalid-size-inputs-valid-test", "--log-format", "none"),
-            # (What fairseq-generate calls a device is a shard here; its --num-shards does nothing.)
+            # (fairseq-generate takes a shard for a device here; its --num-shards does nothing.)
             *("--distributed-world-size", str(self.shards), "--distributed-rank", str(shard)),
             *["--cpu"] * (os.environ.get("DEVICE") == "cpu"),
             *self.options,

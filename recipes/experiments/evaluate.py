@@ -14,16 +14,16 @@ from ..evaluation import Evaluation
 
 ABOUT = """\
 Translate the test set of DATA with beam 5 and score it with sacreBLEU: the plain text against
-DATA/raw (BLEU, chrF), and, where there is a DATA/tokenised, the words as they are against that, as
-papers with a tokeniser of their own do. DATA is what a script of data-prep/ made. Makes in OUT_DIR:
+DATA/raw (BLEU, chrF), and, if there is a DATA/tokenised, the tokenised text against that, as papers
+with a tokeniser of their own do. A script of data-prep/ makes DATA. The files in OUT_DIR:
 
-  generate.log            all that fairseq-generate says
+  generate.log            the output of fairseq-generate
   hypotheses.txt          one translation a line, in the order of the test set
   scores.json             the scores with sacreBLEU's signatures (or ROUGE's)
   hypotheses.tokenised.txt, scores.tokenised.json
   evaluation.json         all scores, and how they were made
 
-Nothing is made again, unless the checkpoint, the set or the options have changed."""
+A file is made again only if the checkpoint, the set or the options have changed."""
 
 EPILOG = """\
 environment:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         cpu=said("DEVICE") == "cpu",
     )
     if evaluation.scores not in ("bleu", "rouge"):
-        raise Failed(f"SCORES={evaluation.scores}: it is bleu or rouge")
+        raise Failed(f"SCORES={evaluation.scores}: choose bleu or rouge")
     engine = Engine(args.out_dir, dry=is_dry_run())
     if not engine.dry:
         evaluation.need(args.data)

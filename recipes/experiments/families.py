@@ -29,8 +29,8 @@ FAMILIES = {
 
 ABOUT = f"""\
 Train a small Transformer in every family of factorizations, all with about the same number of
-parameters, and dense, with small batches on the quickstart's corpus; translate the validation set
-with beam 5, score it, and write one table with plots. The families:
+parameters, and a dense one, with small batches on the quickstart's corpus. Translate the validation
+set with beam 5, score it, and write one table with plots. The families:
   {" ".join(FAMILIES)}"""
 
 EPILOG = f"""\
@@ -51,12 +51,10 @@ def main(arguments: Sequence[str]) -> None:
     add = parser.add_argument
     add("families", nargs="*", metavar="FAMILY", help="default: all of them")
     add("--updates", type=positive, default=UPDATES, metavar="N", help=f"default {UPDATES}")
-    add(
-        "--seed", type=number, default=1, metavar="N", help="default 1; the table has all there are"
-    )
+    add("--seed", type=number, default=1, metavar="N", help="default 1; the table has all seeds")
     add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the quickstart's)")
     add("--out", type=folder, metavar="DIR", help="results (default runs/families, or families.N)")
-    add("--no-table", action="store_true", help="train and score only, on another machine, say")
+    add("--no-table", action="store_true", help="only train and score (on another machine, say)")
     add_dry_run(parser)
     args, more = parser.split(arguments)
     for name in args.families:

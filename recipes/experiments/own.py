@@ -11,9 +11,9 @@ from ..console import Failed, Parser
 from ..experiment import Experiment
 
 ABOUT = """\
-Any prepared corpus with any architecture: the recipe of the papers' experiments. DATA (needed) is
-what data-prep/prepare-own.sh or another script of data-prep/ made; --arch is what fairseq-train
-calls the architecture (default shapeshifter_transformer_iwslt)."""
+Train any architecture on any prepared corpus, with the recipe of the papers' experiments.
+data-prep/prepare-own.sh, or another script of data-prep/, makes DATA (required). --arch is the name
+of an architecture in fairseq-train (default shapeshifter_transformer_iwslt)."""
 
 UPDATES = 50_000
 

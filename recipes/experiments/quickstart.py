@@ -23,8 +23,8 @@ Shapeshifter of the same size on it, translate the test set with both, and print
 five translations side by side. Takes about 15 minutes on two CPU cores; a GPU is used if there is
 one.
 
-The results are in runs/quickstart: report.md, report.json, a folder a model. If interrupted, run it
-again: it resumes and skips finished steps."""
+The results are in runs/quickstart: report.md, report.json, a folder for each model. If interrupted,
+run it again: it resumes and skips finished steps."""
 
 EPILOG = """\
 environment:

@@ -1,4 +1,4 @@
-"""What staged factorization buys: fine-tuned at once, in stages, trained from scratch."""
+"""What staged factorization gains over factorizing at once and over training from scratch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ WAYS = {  # the folder's name, and what the table calls it
     "staged": "staged",
     "scratch": "from scratch",
 }
-# The options at which shapeshifter_transformer_tiny with 2,000 types keeps so many percent of the
-# dense model's parameters, blocks and table about alike (shapeshifter params --arch
-# shapeshifter_transformer_tiny --vocab 2000 ...). Two blocks, because four at rank 2 or 3 are 11 or
-# 17% of a matrix, with nothing in between.
+# With these options shapeshifter_transformer_tiny with 2,000 types keeps 50, 30 or 15% of the dense
+# model's parameters, about as much of the blocks as of the table (shapeshifter params --arch
+# shapeshifter_transformer_tiny --vocab 2000 ...). Monarch has two blocks: four at rank 2 or 3 are
+# 11 or 17% of a matrix, with nothing in between.
 MODELS = {
     "low_rank-50": "--factorization low_rank --layer-rank 35 --embed-rank 61",
     "low_rank-30": "--factorization low_rank --layer-rank 21 --embed-rank 34",
@@ -44,18 +44,18 @@ MODELS = {
     "kronecker-15": "--factorization kronecker --layer-rank 10 --embed-rank 37",
 }
 FAMILIES = ("low_rank", "monarch", "kronecker")
-# Published are these (docs/results.md).
+# Updates of the published results (docs/results.md).
 DEFAULT = 200
 
 ABOUT = f"""\
 Take a trained dense Transformer of the quickstart's size to 50%, 30% and 15% of its parameters in
 each FAMILY ({" ".join(FAMILIES)}) and compare, on the validation set of the quickstart's corpus:
 
-  before     its projection, as it is
-  at-once    that, fine-tuned
+  before     its projection, without fine-tuning
+  at-once    its projection, fine-tuned
   staged     the dense model, factorized block after block while it is fine-tuned for as many
              updates (fairseq-train --stage-updates)
-  scratch    a model of the same size that never was dense
+  scratch    a model of the same size, factorized from the start
 
 A run has failed if its gradients became NaN, or if its best validation loss is not below that of
 its projection before fine-tuning."""
@@ -96,14 +96,14 @@ def _parser() -> Parser:
         "trained)")  # fmt: skip
     count("--dense-updates", UPDATES, f"of the dense training (default {UPDATES})")
     count("--seeds", 3, "seeds 1 to N of the fine-tunings (default 3)")
-    count("--scratch-seeds", 1, "the same of the trainings from scratch, which take longest "
+    count("--scratch-seeds", 1, "seeds of the trainings from scratch, which take longest "
           "(default 1)")  # fmt: skip
     add("--sizes", default="50,30,15", metavar="LIST", help="percentages (default 50,30,15)")
     count("--beam", 5, "of the translations (default 5)")
     add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the quickstart's)")
     add("--out", type=folder, metavar="DIR", help="results (default runs/staged, or staged.N)")
-    add("--only", metavar="RUN", help="one run alone, such as low_rank-50-staged.seed1, on another "
-        "machine, say; those that it begins with have to be there")  # fmt: skip
+    add("--only", metavar="RUN", help="do one run alone, such as low_rank-50-staged.seed1 (on "
+        "another machine, say); the runs that it begins with must be there")  # fmt: skip
     add_dry_run(parser)
     return parser
 
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> None:
     models = [f"{family}-{size}" for family in families for size in args.sizes.split(",")]
     for model in models:
         if model not in MODELS:
-            parser.error(f"--sizes: '{model.rpartition('-')[2]}' is none of 50, 30 and 15")
+            parser.error(f"--sizes: '{model.rpartition('-')[2]}' is not 50, 30 or 15")
     before = [Run("before", model) for model in models]
     tuned = [
         Run(way, model, seed)
@@ -186,8 +186,8 @@ class Staged:
                 self.trainings.train(engine, self.args.dense_updates, options)
             elif not self._train(engine, run):
                 return
-            # A model that lost too much does not end its sentences: none is more than twice the
-            # source, and some.
+            # A model that lost too much does not end its sentences: they are cut at a little over
+            # twice the source.
             search = ["--beam", str(self.args.beam), "--max-len-a", "2", "--max-len-b", "10"]
             self.trainings.score(engine, checkpoint, search)
             facts = f"staged, {self.args.updates} updates", run.name
@@ -203,8 +203,8 @@ class Staged:
     def _validate(self, engine: Engine, checkpoint: Path) -> None:
         """The loss of a model that was not trained here.
 
-        The batches are those of the trainings' validation: fairseq leaves out those of no multiple
-        of 8 sentences.
+        The batches are those of the trainings' validation: fairseq leaves out those whose sentences
+        are not a multiple of 8.
         """
         log = engine.folder / "validate.log"
         command = python("fairseq_cli.validate", self.trainings.data, "--task", "translation")
@@ -216,7 +216,7 @@ class Staged:
         engine.do(Step("validate", log, lambda _: engine.run(command, name, log=log), made_from))
 
     def _train(self, engine: Engine, run: Run) -> bool:
-        """Whether it came to its end; a training that diverged is a result of this call."""
+        """Whether the training finished; that it diverged is a result too, not an error."""
         args, updates = self.args, self.args.updates
         stage = args.stage_updates or -(-updates // 16)
         projection = self.out / Run("before", run.model).folder / "projected.pt"
@@ -226,9 +226,9 @@ class Staged:
         elif run.way == "staged":
             begin += [str(self.dense), "--stage-updates", str(stage)]
         else:
-            # At the quickstart's rate the larger low_rank and monarch learn how frequent each type
-            # is and nothing more; half of it after a seventh of 1,000 updates is worse than after
-            # 400 (docs/tries.md).
+            # At the quickstart's rate, the larger low_rank and monarch models learn only how
+            # frequent each type is. With half of it, a warm-up of a seventh of 1,000 updates is
+            # worse than one of 400 (docs/tries.md).
             begin = ["--lr", args.scratch_lr, "--warmup-updates", str(UPDATES // 7)]
             updates = args.scratch_updates
         options = [*shlex.split(MODELS[run.model]), *begin, "--seed", str(run.seed), *self.more]
@@ -251,7 +251,7 @@ class Staged:
 
 
 def _divergences(run: Path) -> int:
-    """How often fairseq ended a training whose gradients are no numbers."""
+    """How often fairseq ended a training because its gradients became NaN."""
     log = run / "train.log"
     text = log.read_text(encoding="utf-8") if log.exists() else ""
     return text.count("\nFloatingPointError: ")
@@ -287,7 +287,7 @@ def compare(out: Path, runs: Sequence[Run]) -> str:
 
 
 def plot(found: Mapping[str, list[dict[str, Any]]], runs: Sequence[Run]) -> Figure:
-    """BLEU against size, a panel a family: a line a way, a dot a seed."""
+    """BLEU against size: a panel for each family, a line for each way, a dot for each seed."""
     from matplotlib.figure import Figure
 
     from shapeshifter_fairseq.runs import COLOURS

@@ -22,16 +22,16 @@ Train several models of one recipe with several seeds, side by side on one machi
 ends, and write one table with plots: validation loss against updates and against seconds, BLEU
 against parameters. RECIPE is the name of a script, such as tatoeba.de-en.
 
-With --minutes, what is not done by then is stopped, and the table says that it was not measured.
-The same command goes on with it, if the machine is still there."""
+With --minutes, trainings that are not done by then are stopped, and the table says that they were
+not measured. Run the same command again on the same machine to finish them."""
 
 EPILOG = """\
 The results are DIR/compare.md with its plots, and a folder MODEL.seedN for each training, as the
 recipe makes it.
 
 environment:
-  JOBS              trainings at once (default: all on a GPU, else 2). On a GPU they take turns well
-                    under NVIDIA's multi-process service: start nvidia-cuda-mps-control -d before
+  JOBS              trainings at once (default: all on a GPU, else 2). They share a GPU well under
+                    NVIDIA's multi-process service: first start nvidia-cuda-mps-control -d
   DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
   OMP_NUM_THREADS   threads of each (default: its share of the cores)
   PYTHON            the Python that has fairseq (default: .venv's, else python3)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     add("recipe", metavar="RECIPE")
     add("--models", default=MODELS, metavar="LIST", help=f"of the recipe (default {MODELS})")
     add("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N (default 1)")
-    add("--minutes", type=float, metavar="N", help="stop what is not done by then")
+    add("--minutes", type=float, metavar="N", help="stop trainings that are not done by then")
     add("--max-update", type=positive, metavar="N", help="length (default: the recipe's)")
     add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the recipe's)")
     add("--out", type=folder, metavar="DIR", help="results (default runs/table.RECIPE)")
@@ -129,7 +129,7 @@ def _last_line(log: Path) -> str:
 
 
 def _compare(out: Path, runs: Sequence[Path]) -> None:
-    """The table of what has come to its score, and what has not."""
+    """Write the table of the trainings that have a score, and name the others."""
     there = [run for run in runs if (run / "result.json").is_file()]
     missing = [run.name for run in runs if run not in there]
     text = f"Not measured: {', '.join(missing)}." if missing else ""

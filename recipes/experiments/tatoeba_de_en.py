@@ -4,8 +4,8 @@ from ..experiment import Experiment
 
 main = Experiment(
     about="""\
-Tatoeba German to English (164,300 short sentences, CC BY 2.0 FR), a free corpus of IWSLT'14's
-order, 6+6 layers, 512 wide, FFN 1024, 4 heads. Data: bash data-prep/prepare-tatoeba.sh de en""",
+Tatoeba German to English (164,300 short sentences, CC BY 2.0 FR), a free corpus about as large as
+IWSLT'14, 6+6 layers, 512 wide, FFN 1024, 4 heads. Data: bash data-prep/prepare-tatoeba.sh de en""",
     dataset="tatoeba",
     source="de",
     targets=["en"],
@@ -14,6 +14,6 @@ order, 6+6 layers, 512 wide, FFN 1024, 4 heads. Data: bash data-prep/prepare-tat
     tokens_per_update=4_096,
     save_every=250,
     setting="--warmup-updates 1500 --lr-scheduler polynomial_decay --total-num-update {updates}",
-    # A model that has hardly learned does not end its sentences; no translation here is so long.
+    # A model that has hardly learned does not end its sentences; real translations are shorter.
     generate="--max-len-a 2 --max-len-b 10",
 ).main

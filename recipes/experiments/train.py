@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     args = parser.parse_args(arguments[:2])
     where = Devices.find(is_dry_run())
     engine = Engine(args.save, dry=is_dry_run())
-    if where.node_rank:  # the first machine keeps the books
+    if where.node_rank:  # the first machine records the steps
         train(engine, args.data, arguments[2:], where)
         return
     with engine.alone():

@@ -15,7 +15,7 @@ The paper trains T5 itself, with its vocabulary and LAMB. Data: bash data-prep/p
     updates=100_000,
     tokens_per_update=8_192,
     save_every=1_000,
-    # The paper's LAMB (with a rate of 3e-3) is in fairseq for GPUs with NVIDIA's apex only: Adam
+    # fairseq has the paper's LAMB (with a rate of 3e-3) only for GPUs with NVIDIA's apex. So Adam
     # and its rate stay.
     setting="--dropout 0.1 --weight-decay 0",
     split="valid",

@@ -27,7 +27,7 @@ the last epoch: F1 and exact match by SQuAD's own rules."""
 
 EPILOG = """\
 The folder for the results gets result.json, report.md, predictions.json, checkpoint.pt and
-train.log. If interrupted, run the same command again: it goes on after the last whole epoch.
+train.log. If interrupted, run the same command again: it resumes after the last whole epoch.
 Options of the reader are --width, --hidden, --layers, --dropout, --lr and --batch.
 
 environment:
@@ -73,7 +73,7 @@ def _fetch(source: Path | None) -> None:
     """Have both files, in `source` or fetched once for all runs."""
     from preparation.download import have
 
-    # A folder of the person's own is only read: nothing to keep others out of.
+    # A folder of the user's own is only read, so it needs no lock.
     with Engine(ROOT / "data" / "squad", dry=bool(source)).alone() as engine:
         options = Namespace(source=source, work=engine.folder, mirror="", checksums=None)
         have([f"{WEB}/{name}#md5={md5}" for name, md5 in FILES.items()], options)

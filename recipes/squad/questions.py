@@ -56,7 +56,7 @@ class Question:
 
 
 def read(file: Path) -> list[Question]:
-    """All questions of a file; raises ValueError, which names the file."""
+    """All questions of a file; raises a ValueError that names the file."""
     found = []
     try:
         for article in json.loads(file.read_text(encoding="utf-8"))["data"]:

@@ -1,4 +1,4 @@
-"""What came out of a training: result.json, report.md, and predictions.json for SQuAD's script."""
+"""The results of a training: result.json, report.md, and predictions.json for SQuAD's script."""
 
 from __future__ import annotations
 

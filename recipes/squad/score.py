@@ -1,7 +1,7 @@
 """F1 and exact match by the rules of SQuAD 1.1's own script.
 
-Of the libraries, evaluate fetches this metric from the network, and torchmetrics (1.9) has the
-rules of SQuAD 2.0, where F1 is 1 and not 0 for two answers of nothing but an article.
+No library fits: evaluate fetches this metric from the network, and torchmetrics (1.9) has the rules
+of SQuAD 2.0, in which two answers that are only an article have an F1 of 1, not 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def f1(answer: list[str], reference: list[str]) -> float:
 
 
 def score(answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The best of each question's references, in percent, the mean over all questions."""
+    """The mean over all questions, in percent; the best of a question's references counts."""
     pairs = [(words(x), [*map(words, y)]) for x, y in zip(answers, references, strict=True)]
     rules = {"F1": f1, "exact match": lambda x, y: x == y}
     return {

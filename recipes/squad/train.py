@@ -2,8 +2,8 @@
 
     python -m recipes.squad.train train-v1.1.json dev-v1.1.json RUN --embed-rank 1
 
-Makes in RUN checkpoint.pt, and at the end what report.py writes. Killed, it goes on after the last
-whole epoch as if nothing had been.
+Writes RUN/checkpoint.pt, and at the end the files of report.py. If killed, it resumes after the
+last whole epoch, with the same result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .score import score
 
 
 class Training:
-    """A reader, its questions, and what is known of its epochs.
+    """A reader, its questions, and the results of its epochs.
 
     Args:
         args: options of this command.
@@ -46,8 +46,8 @@ class Training:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.file = args, args.run / "checkpoint.pt"
         self.train, self.dev = read(args.train), read(args.dev)
-        # Of both files, as in DrQA's code: a word that is never trained on is still told from
-        # others, and found in question and paragraph.
+        # Words of both files, as in DrQA's code: so a word that is never trained on still differs
+        # from others, and is recognised in question and paragraph.
         self.numbers = vocabulary(self.train + self.dev)
         torch.manual_seed(args.seed)
         sizes = args.width, args.hidden, args.layers, args.dropout
@@ -64,7 +64,7 @@ class Training:
             self.epochs = saved["epochs"]
 
     def run(self) -> None:
-        """The epochs that are missing, and the report."""
+        """Train the epochs that are missing, and write the report."""
         while len(self.epochs) < self.args.epochs:
             before = self.epochs[-1] if self.epochs else {"updates": 0, "seconds": 0}
             begun, losses = time.monotonic(), self._learn()
@@ -121,7 +121,7 @@ class Training:
         return {"nll_loss": losses / len(self.dev), **scores}, answers
 
     def _batches(self, questions: Sequence[Question], spread: float = 0) -> list[list[Question]]:
-        """Questions whose paragraphs have about one length together; `spread` mixes lengths."""
+        """Batches of questions whose paragraphs are about equally long; `spread` mixes lengths."""
         mixed = partial(random.uniform, 1 - spread, 1 + spread)
         ordered = sorted(questions, key=lambda one: len(one.paragraph.words) * mixed())
         return [ordered[i : i + self.args.batch] for i in range(0, len(ordered), self.args.batch)]
@@ -134,7 +134,7 @@ class Training:
 
 
 def inputs(questions: Sequence[Question], numbers: dict[str, int]) -> list[Tensor]:
-    """What a `Reader` reads of several questions."""
+    """The inputs of a `Reader` for several questions."""
     rows = []
     for one in questions:
         words, asked = one.paragraph.words, set(one.words)

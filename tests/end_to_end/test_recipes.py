@@ -312,7 +312,7 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
         ("distil.sh", ["data", "model.pt"], "required: OUT"),
         ("distil.sh", ["/nowhere", "model.pt", "out"], "there is no folder /nowhere"),
         ("staged.sh", ["--updates", "0"], "--updates: '0' is not a positive number"),
-        ("staged.sh", ["--sizes", "50,20"], "'20' is none of 50, 30 and 15"),
+        ("staged.sh", ["--sizes", "50,20"], "'20' is not 50, 30 or 15"),
         ("staged.sh", ["--only", "low_rank-50.seed1"], "there is no run 'low_rank-50.seed1'"),
         ("deploy.sh", [], "CHECKPOINT"),
         ("deploy.sh", ["nowhere.pt"], "no checkpoint nowhere.pt"),

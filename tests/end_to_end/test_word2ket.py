@@ -95,7 +95,7 @@ def test_orders_and_ranks(own, family, rank):
             "--model shapeshifter",
             "--model: invalid choice: 'shapeshifter' (choose from 'word2ketxs'",
         ),
-        (GIGAWORD, "--model dense --rank 2", "no options of --model dense"),
+        (GIGAWORD, "--model dense --rank 2", "do not go with --model dense"),
         (IWSLT, "--order two", "--order: 'two' is not a positive number"),
         (IWSLT, "--rank", "--rank: expected one argument"),
         (
