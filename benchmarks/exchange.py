@@ -1,4 +1,4 @@
-"""(f) Two processes under torchrun with gloo: seconds a step, and bytes exchanged, over dense."""
+"""(f) Two processes under torchrun with gloo: seconds a step, bytes exchanged, against dense."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _worker(quick: bool) -> None:
         training_step(_counting(model, count), sample, task)
         for model, count in zip((ours, dense), counts)
     ]
-    # Both processes must make as many pairs: a fixed number of them.
+    # Both processes must make the same number of pairs, so it is fixed.
     seconds = take_turns(*steps, quick, pairs=3 if quick else 7)
     if dist.get_rank() == 0:
         totals = [count["bytes"] // count["steps"] for count in counts]
@@ -59,7 +59,7 @@ def _worker(quick: bool) -> None:
 
 
 def _counting(model: nn.Module, count: dict[str, int]) -> ModuleProxyWrapper:
-    """The model under DDP, which adds up what it sends, and the steps that it takes."""
+    """The model under DDP; it counts the bytes that it sends and the steps that it takes."""
     wrapped = DistributedDataParallel(model)
     count.update(bytes=0, steps=0)
 

@@ -1,4 +1,4 @@
-"""Pictures of the benchmarks' rows: where each figure stands beside its bar, and growth."""
+"""Plots of the benchmarks' rows: each figure against its bar, and growth."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draw_bars(parts: dict[str, list[Row]]) -> Figure:
 
 
 def draw_growth(growth: list[Row]) -> Figure:
-    """Cost against each of the things that it grows with, with the fitted exponents."""
+    """Cost against each quantity that it grows with, and the fitted exponents."""
     figure = Figure(figsize=(3.2 * len(growth), 3.2), layout="constrained")
     for axes, row in zip(figure.subplots(1, len(growth), squeeze=False)[0], growth):
         for name, exponent, colour in zip(

@@ -1,4 +1,4 @@
-"""(b) Beam search over the dense model's, and the time from a checkpoint to its first token."""
+"""(b) Beam search against the dense model's, and the time from a checkpoint to its first token."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def translation(model: nn.Module, sample: dict, task, length: int = LENGTH) -> Callable[[], object]:
-    # Untrained models end sentences at random: both are held to the same number of steps.
+    # Untrained models end sentences at random: both have to make the same number of steps.
     model.eval().make_generation_fast_()
     generator = SequenceGenerator(
         [model], task.target_dictionary, beam_size=5, max_len_a=0, max_len_b=length, min_len=length

@@ -25,7 +25,7 @@ BAR = 1.05
 BUSY_BAR = 1.00
 RECIPE_TOKENS = 16384
 TOKENS = 512
-# Calls that are no kernels, beside views: memory is taken, or what is there gets another shape.
+# Calls that launch no kernel, beside views: they take memory, or give a tensor another shape.
 NO_KERNELS = {"_unsafe_view", "empty", "empty_like", "new_empty", "new_empty_strided"}
 NO_KERNELS |= {"promote_types", "_local_scalar_dense"}
 # Calls after which the program waits until the GPU is done.
@@ -68,7 +68,7 @@ def calls_of_a_step(model: nn.Module, task, tokens: int = TOKENS) -> Calls:
 
 @contextmanager
 def choices_of_a_gpu() -> Iterator[None]:
-    """Inside, a CPU takes the ways that are chosen on a GPU."""
+    """Inside, our code makes the choices of a GPU on a CPU."""
     own = factorization.is_gpu
     factorization.is_gpu = cost.is_gpu = lambda device: True
     try:

@@ -1,4 +1,4 @@
-"""(d) One layer, forward and backward, over what somebody would use instead."""
+"""(d) One layer, forward and backward, against what somebody would use instead."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def _limit_memory() -> None:
-    """Let a peer that asks for more than half of the memory fail, not the machine: tensorly-torch's
-    "cp factorized" asks for 17 GB at 256 tokens."""
+    """Make a peer fail if it asks for more than half of the memory, to spare the machine:
+    tensorly-torch's "cp factorized" asks for 17 GB at 256 tokens."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     resource.setrlimit(resource.RLIMIT_AS, (memory // 2, resource.RLIM_INFINITY))
 

@@ -9,7 +9,7 @@ from pairs import Row, compared, take_turns, write
 
 from shapeshifter_fairseq import FactorizedEmbedding
 
-SIZES = [8_000, 32_000, 128_000, 1_000_000]  # types; the first is what the others are held against
+SIZES = [8_000, 32_000, 128_000, 1_000_000]  # types; the others are compared with the first
 TOKENS, WIDTH = 4096, 512
 BAR = 1.1
 
@@ -37,7 +37,7 @@ def _table(size: int, rank: int) -> FactorizedEmbedding:
 
 
 def _lookup(table: FactorizedEmbedding) -> Callable[[], None]:
-    # As many different tokens in every vocabulary: what is looked up is the same work.
+    # The same number of different tokens in every vocabulary: the lookup is the same work.
     tokens = torch.randint(2, SIZES[0], (TOKENS,)) * (table.num_embeddings // SIZES[0])
     gradient = torch.randn(TOKENS, WIDTH)
 

@@ -1,8 +1,8 @@
 """(c) Memory of a training step and of a generating process, and bytes of a checkpoint.
 
-The peak of a training step grows with the tokens of its batch: what grows is activations, the rest
-is parameters, gradients, Adam's two moments and whatever materializing W adds. Two batches tell
-them apart: the line through their peaks, at no tokens.
+The peak of a training step grows with the tokens of its batch. Activations grow; the rest is
+parameters, gradients, Adam's two moments and what materializing W adds. Two batches tell them
+apart: the rest is where the line through their peaks reaches zero tokens.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def _training(name: str, tokens: tuple[int, int], dtype: torch.dtype, bar: float) -> Iterator[Row]:
-    """On a CPU too, half precision is that of a GPU: there our code chooses as on one."""
+    """Half precision is for GPUs: on a CPU our code then makes the choices of a GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     half = dtype != torch.float32
     ours, dense, task = build(name, device)
@@ -54,7 +54,7 @@ def _training(name: str, tokens: tuple[int, int], dtype: torch.dtype, bar: float
             yield compared(what, [parts[0][part]], [parts[1][part]], unit="MiB")
     whole = [sum(size for part, size in p.items() if part != "activations") for p in parts]
     what = f"training memory without activations, {name}, {precision}"
-    # Against what the dense model stores: its own passing gradients are no part of the bar.
+    # Against what the dense model stores: its own passing gradients are not part of the bar.
     stored = whole[1] - parts[1]["materialized"]
     yield compared(what, [whole[0]], [stored], bar, unit="MiB", parts=parts[0])
 

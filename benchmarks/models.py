@@ -43,7 +43,7 @@ def batch(task, tokens: int, device: str = "cpu") -> dict:
     sentences = max(1, tokens // LENGTH)
 
     def draw(dictionary: Dictionary) -> torch.Tensor:
-        # Words as often as text has them (Zipf): a batch repeats its frequent ones.
+        # Words are as frequent as in text (Zipf), so a batch repeats its frequent ones.
         words = torch.arange(dictionary.nspecial, len(dictionary))
         chances = 1.0 / (words - dictionary.nspecial + 3)
         drawn = words[torch.multinomial(chances, sentences * LENGTH, True)]

@@ -105,7 +105,7 @@ def devices() -> list[tuple[str, torch.dtype]]:
 
 
 def missing_gpu(what: str, at_most: float | None = None) -> Iterator[Row]:
-    """The row that stands for all of a GPU's where there is none."""
+    """The row in place of all rows for a GPU, if there is none."""
     if not torch.cuda.is_available():
         yield not_measured(f"{what}, on a GPU in fp32, bf16 and fp16", "no GPU at hand", at_most)
 
@@ -113,7 +113,7 @@ def missing_gpu(what: str, at_most: float | None = None) -> Iterator[Row]:
 def write(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
     """The command line of a part: run it, show each row as it comes, write them all as JSON.
 
-    With the machine: report.py may join them with rows of another one.
+    The JSON also names the machine, because report.py may join rows of several machines.
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="fewer settings and pairs")
@@ -131,7 +131,7 @@ def write(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
 
 
 def machine() -> str:
-    """What absolute times belong to."""
+    """The machine that absolute times belong to."""
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -15,7 +15,7 @@ Peer = Callable[[int, int, int], nn.Module]  # n, m, rank -> a layer
 
 
 class KroneckerSum(nn.Module):
-    """Factors as a list of Kronecker products has them; subclasses multiply them."""
+    """The factors of a list of Kronecker products; subclasses multiply them."""
 
     def __init__(self, n: int, m: int, rank: int) -> None:
         super().__init__()

@@ -2,8 +2,8 @@
 
     python benchmarks/project.py
 
-The table is random, with singular values that fall slowly, from 1 to 0.2: the hard case, for they
-are all needed. Each family projects it as shipped and with whole decompositions.
+The table is random, with singular values that fall slowly, from 1 to 0.2: the hard case, because
+all of them are needed. Each family projects it as shipped and with whole decompositions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts' JSON files as one: results.json, table.md with a mark for each bar, and pictures."""
+"""Join the parts' JSON files: results.json, table.md with a mark for each bar, and plots."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ usage() {
   cat <<'HELP'
 usage: run.sh [--quick] [--only LETTERS] [--out DIR]
 
-Measure what a factorized model costs beside the dense one and beside other packages (of the extra
-`benchmarks`: bash recipes/install.sh fairseq recipes benchmarks). Both sides of each figure run in
-turn in one process.
+Measure what a factorized model costs, compared with the dense one and with other packages (of the
+extra `benchmarks`: bash recipes/install.sh fairseq recipes benchmarks). The two sides of each figure
+take turns in one process.
 
   a  training     a training step of each architecture
   b  generation   beam search, and from a checkpoint to the first token
@@ -36,9 +36,9 @@ turn in one process.
   --out DIR       where the results go (default: benchmarks/results): DIR/results.json, DIR/table.md,
                   DIR/bars.png, DIR/growth.png; a part that is not run again keeps its last figures
 
-Without a GPU its rows say so; the same command measures them where there is one. glibc is told to
-keep freed memory, for both sides of each figure: otherwise it hands every large buffer back to the
-system, and a step pays again for each of its pages.
+Without a GPU, the rows for it say so; with one, the same command measures them. glibc is told to
+keep freed memory, for both sides of each figure. Otherwise it returns every large buffer to the
+system, and each step pays for its pages again.
 
 environment:
   PYTHON            the Python that has fairseq (default: .venv's, else python3)

@@ -1,4 +1,4 @@
-"""(a) A training step of each architecture over the dense model's: forward, backward, Adam."""
+"""(a) A training step of each architecture against the dense one: forward, backward, Adam."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""(i) Updates a second of fairseq-train itself, over the dense model's; with --fp16 on a GPU.
+"""(i) Updates a second of fairseq-train itself, against the dense model's; with --fp16 on a GPU.
 
-On made-up sentences of 25 tokens with the papers' dictionaries, both models in turn. What is read
-is fairseq's own count, of the updates after the first third.
+Both models train in turn on made-up sentences of 25 tokens with the papers' dictionaries. The rate
+is fairseq's own count, over the updates after the first third.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def rates(name: str, data: Path, tokens: int, updates: int, pairs: int, *precisi
         for plan, rate in (("*=dense", found[1]), ("", found[0])):
             rate.append(_rate(name, data, tokens, updates, ["--factor-plan", plan, *precision]))
     what = f"updates a second of fairseq-train, {name}, {tokens:,} tokens, {' '.join(precision)}"
-    # `compared` marks what is at most its bar: so seconds an update.
+    # `compared` marks what is at most its bar, so this gives it seconds an update.
     seconds = [[1 / rate for rate in side] for side in found]
     return compared(f"{what}: seconds an update", *seconds, 1 / BAR)
 

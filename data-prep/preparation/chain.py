@@ -26,7 +26,7 @@ TEXT, LOG = "see --help for the languages and --from", "see the log"
 
 @dataclass
 class Chain:
-    """The steps of one corpus; each is made from all that the one before was made from."""
+    """The steps of one corpus; the stamp of each includes that of the step before."""
 
     dataset: Dataset
     facts: Facts
@@ -34,7 +34,7 @@ class Chain:
     options: argparse.Namespace
     engine: Engine
     forms: list[Path] = field(default_factory=list)
-    """Folders with the sentences as text, tokenised and encoded, as far as it is."""
+    """Folders with the sentences as text, tokenised and encoded, as far as they are made."""
     made_from: dict[str, Any] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
@@ -64,13 +64,13 @@ class Chain:
         self._step("binarise", self._binarise, (), options.dest.absolute(), **how)
         said, published = describe(options.dest), self.facts.published
         if not options.source and not fnmatchcase(said, published):
-            say(f"warning: published is {published}; the files may have changed since")
+            say(f"warning: the published corpus has {published}; the files may have changed since")
         say(f"{options.dest}: {said}")
 
     def _step(
         self, name: str, make: Callable, code: tuple, to: Any = "", way_out: str = LOG, **how: Any
     ) -> Path:
-        """Make a folder, WORK/name or WORK/to, from what modules of code and `how` say."""
+        """Make a folder, WORK/name or WORK/to; `how` and the modules of code are its stamp."""
         before = json.dumps(self.made_from, default=str).encode()
         how["before"] = hashlib.blake2b(before, digest_size=16).hexdigest()
         how["code"] = fingerprint(*(Path(module.__file__) for module in code))
@@ -165,7 +165,7 @@ def count(folder: Path, corpus: Corpus) -> Corpus:
 def _sentences(index: Path) -> int:
     header = index.open("rb").read(26)  # magic, version, type of the numbers, sentences
     if len(header) < 26 or not header.startswith(b"MMIDIDX\0\0"):
-        raise ValueError(f"{index} is no index of fairseq")
+        raise ValueError(f"{index} is not an index of fairseq's")
     return int.from_bytes(header[18:], "little")
 
 

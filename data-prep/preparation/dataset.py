@@ -1,4 +1,4 @@
-"""What a dataset is: facts, and a script that makes a corpus of them. Facts need no package."""
+"""A dataset: facts, which need no package, and a script that makes a corpus of them."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ OPTIONS = {
     "--vocab-size N": "merges of the byte-pair encoding, or SentencePiece pieces (default {size})",
     "--from DIR": "take the raw files from DIR instead of the network",
     "--mirror URL": "fetch https://HOST/PATH from URL/HOST/PATH, the layout of wget --mirror",
-    "--checksums FILE": "refuse raw files that differ from FILE; WORK/download/SHA256SUMS is one",
+    "--checksums FILE": "refuse raw files that differ from FILE, such as WORK/download/SHA256SUMS",
     "--dest DIR": "the binarised corpus (default data-bin/{name}.SRC-TGT)",
     "--work DIR": "raw and intermediate files and prepare.log (default data/{name}.SRC-TGT)",
     "--workers N": "processes (default: all cores)",
@@ -26,9 +26,9 @@ EPILOG = """\
 environment:
   PYTHON            the Python that has fairseq and this project (default: .venv's, else python3)
 
-Makes in --dest what fairseq-preprocess makes, the subword model, corpus.json, and the valid and
-test sentences as plain text (raw/) and tokenised (tokenised/). Steps that are done are skipped, so
-a killed run goes on where it was. The default folders are in the repository, wherever you are.
+Writes to --dest the files of fairseq-preprocess, the subword model, corpus.json, and the valid and
+test sentences as plain text (raw/) and tokenised (tokenised/). If interrupted, run it again: it
+resumes and skips finished steps. The default folders are in the repository, wherever you are.
 
 example:
   bash data-prep/prepare-{name}.sh {source} {target}
@@ -67,8 +67,8 @@ class Split:
     language: str  # whose sentences are hashed, in lower case
     valid: int
     test: int
-    per_mille: bool = False  # so many of a thousand sentences; else so many sentences
-    words: int = 1  # a sentence that is taken out has at least so many
+    per_mille: bool = False  # valid and test are per thousand sentences; else sentences
+    words: int = 1  # at least so many in a sentence that is taken out
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Facts:
     valid: Text | None = None
     split: Split | None = None  # instead of `valid` and `test`: how they are taken from `train`
     filters: Sequence[Filter] = ()
-    published: str = "*"  # what the last line says of the published corpus; a pattern
+    published: str = "*"  # a pattern: what the last line says of the published corpus
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ class Dataset:
 
     name: str
     about: str  # the beginning of --help
-    vocab_size: int  # merges or pieces of the joint subwords, if the person does not say
+    vocab_size: int  # merges or pieces of the joint subwords by default
     subwords: str  # their kind, a key of subwords.KINDS
     facts: Facts | Callable[[str, str], Facts] = Facts()  # or a function of the two languages
     pairs: Sequence[str] = ()  # "SRC TGT", the default first; none if any two languages will do
-    wheels: Path | None = None  # a list of pip packages whose messages are the text, without facts
-    without_diacritics: bool = False  # take them from Romanian
+    wheels: Path | None = None  # a list of pip packages whose messages are the text; no facts
+    without_diacritics: bool = False  # remove them from Romanian
     moses: Moses | None = None  # how text is tokenised; None leaves it as it is written
     moses_for_test: Moses | None = None  # the same for the test set, where it differs
     joined: bool = True  # both languages share one dictionary
@@ -114,7 +114,7 @@ class Dataset:
     says_counts: bool = False  # print what was kept and dropped, beside logging it
 
     def corpus(self, source: str, target: str) -> Corpus:
-        """The corpus that the script makes, but for its counts."""
+        """The corpus that the script makes, without its counts."""
         moses = self.moses or Moses()
         return Corpus(
             source,
@@ -135,7 +135,7 @@ class Dataset:
         options = parser.parse_intermixed_args(arguments)
         corpus = self.corpus(*self.languages(parser, options.languages))
         if options.source and options.mirror:
-            parser.error("--from and --mirror exclude each other")
+            parser.error("give --from or --mirror, not both")
         if options.source and not options.source.is_dir():
             raise Failed(f"there is no folder --from {options.source}")
         if options.checksums and not options.checksums.is_file():
@@ -175,16 +175,16 @@ class Dataset:
         return parser
 
     def languages(self, parser: Parser, words: Sequence[str]) -> Sequence[str]:
-        """The two that a person gave, or the default ones."""
+        """The two that the user gave, or the default ones."""
         if self.pairs:
             pair = " ".join(words) or self.pairs[0]
             if pair not in self.pairs:
                 known = ", ".join(self.pairs)
-                parser.error(f"'{pair}' is none of its language pairs SRC TGT: {known}")
+                parser.error(f"'{pair}' is not one of its language pairs SRC TGT: {known}")
             return pair.split()
         # fairseq splits names such as train.SRC-TGT.SRC at the hyphen: pt-BR becomes pt_BR.
         codes = [word.replace("-", "_") for word in words]
         known = [code for code in codes if re.fullmatch(r"[a-z]{2,3}([_@][A-Za-z0-9]+)*", code)]
         if not len(codes) == len(known) == len(set(codes)) == 2:
-            parser.error(f"'{' '.join(words)}' is no SRC TGT, two languages such as pt_BR en")
+            parser.error(f"'{' '.join(words)}' is not SRC TGT, two languages such as pt_BR en")
         return codes

@@ -1,10 +1,10 @@
-"""Have the raw files: fetch them, where a download that was cut goes on where it stopped.
+"""Get the raw files: fetch them, and resume a download that was cut.
 
 A file takes its name only when it is whole: as long as the server announced, readable to its end if
 it is compressed, and equal to its checksum where one is known: in --checksums, or at the end of the
 address as #md5=... Its name is the last part of the address unless that ends in #name=...
 
-No library does it. mtdata (0.5.1) lacks News Commentary v9, UN 2000 and the WMT'10 Giga corpus,
+No library does this. mtdata (0.5.1) lacks News Commentary v9, UN 2000 and the WMT'10 Giga corpus,
 starts cut downloads over, goes on without verification when a certificate is bad, and knows no
 mirror. pooch (1.9.0) starts cut downloads over as well.
 """
@@ -45,9 +45,9 @@ def locate(address: str, mirror: str) -> tuple[str, str, str]:
 
 
 def have(names: Sequence[str], options: argparse.Namespace) -> dict[str, str]:
-    """Where texts are, in --from or fetched: FILE::MEMBER for each ADDRESS::MEMBER.
+    """Get texts, from --from or the network; returns FILE::MEMBER for each ADDRESS::MEMBER.
 
-    A name that is no address is a file of the person's own.
+    A name that is not an address is a file of the user's own.
     """
     folder = options.source or options.work / "download"
     local = {name: name for name in names if "://" not in name}
@@ -87,7 +87,7 @@ def have(names: Sequence[str], options: argparse.Namespace) -> dict[str, str]:
 def _read_checksums(file: Path) -> dict[str, str]:
     lines = [line.partition(" ") for line in file.read_text(encoding="utf-8").splitlines()]
     if not all(len(found) == 64 and name.strip() for found, _, name in lines):
-        raise Failed(f"{file} is no list of lines 'SHA256  NAME' as sha256sum writes it")
+        raise Failed(f"{file} is not a list of lines 'SHA256  NAME' as sha256sum writes it")
     return {Path(name.strip(" *")).name: found.lower() for found, _, name in lines}
 
 
@@ -106,7 +106,7 @@ def fetch(url: str, file: Path, sums: dict[str, str]) -> str:
             fetch_rest(url, part)
             break
         except HTTPError as error:
-            # 416: there is nothing after the part, as it is whole, or of another version.
+            # 416: nothing comes after the part, because it is whole, or of another version.
             if error.code == 416 and error.headers["Content-Range"] == f"bytes */{before}":
                 break
             if error.code == 416:
@@ -118,10 +118,10 @@ def fetch(url: str, file: Path, sums: dict[str, str]) -> str:
             failure = f"not a byte came for {TIMEOUT} seconds"
         except (EOFError, HTTPException, URLError, ConnectionError) as error:
             failure = str(error)
-        # As long as something comes, however often it is cut, it goes on.
+        # Try again as long as something comes, however often it is cut.
         failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
         if failures == TRIES:
-            raise ValueError(f"{url}: {failure}; run again to go on where it stopped")
+            raise ValueError(f"{url}: {failure}; run again to resume")
         time.sleep(2**failures / 2)
     _tag(part).unlink(missing_ok=True)
     wrong = _damage(part, file.name)
@@ -154,7 +154,7 @@ def fetch_rest(url: str, part: Path) -> None:
         total = done + int(length) if length else None
         how = {"initial": done, "total": total, "unit": "B", "unit_scale": True, "disable": None}
         with part.open("ab") as out, tqdm(desc=url, **how) as bar:
-            # read1 waits for no more than what has come, so a kill loses nothing.
+            # read1 returns what has come so far, so a kill loses nothing.
             while block := answer.read1(1 << 20):
                 out.write(block)
                 out.flush()
@@ -164,12 +164,12 @@ def fetch_rest(url: str, part: Path) -> None:
 
 
 def _tag(part: Path) -> Path:
-    """Where the server's name for this version of a file is: two versions are never glued."""
+    """The file with the server's tag of this version, so that two versions are never joined."""
     return part.with_name(f"{part.name}.tag")
 
 
 def _damage(file: Path, name: str) -> str:
-    """What is wrong with a compressed file, read to its end, where its own checksum is."""
+    """What is wrong with a compressed file; it is read to its end, where its checksum is."""
     try:
         if name.endswith(".zip") and (bad := ZipFile(file).testzip()):
             return f"{bad} in it is damaged"

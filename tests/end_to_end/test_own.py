@@ -82,7 +82,7 @@ def test_text_files_plain_and_gzipped(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["de", "--tsv", "x", "--valid", "1", "--test", "1"], 2, "'de' is no SRC TGT"),
+        (["de", "--tsv", "x", "--valid", "1", "--test", "1"], 2, "'de' is not SRC TGT"),
         (["de", "en", "--valid", "1", "--test", "1"], 2, "give --train PREFIX or --tsv FILE"),
         (["de", "en", "--tsv", "x", "--test", "1"], 2, "required: --valid"),
         (["de", "en", "--tsv", "x", "--valid", "y", "--test", "1"], 2, "both a number of pairs"),

@@ -34,7 +34,9 @@ def test_network_with_cuts_and_a_second_run(web: Path, tmp_path: Path) -> None:
             assert (work / "download" / file.name).read_bytes() == file.read_bytes()
         assert not list(work.rglob("*.part"))
         # The counts are not the published ones, and it says so, from the network only.
-        assert first.out[-2].startswith("warning: published is 29000 train, 1014 valid, 1000 test")
+        assert first.out[-2].startswith(
+            "warning: the published corpus has 29000 train, 1014 valid, 1000"
+        )
 
         before = snapshot(dest), len(server.requests)
         second = prepare("multi30k", *arguments)

@@ -13,8 +13,8 @@ Prepare word2ket's summarization experiment: 200,000 first sentences of Gigaword
 their headlines, as Texar has them (tokenised, lowercased, digits as #). The paper's model reads
 30,428 whole words; a joint byte-pair encoding of 30,000 merges leaves nearly all of them whole.
 
-From Google Drive, which sometimes answers with a page instead of the file: then fetch giga.zip with
-a browser (the error message names the address) and give its folder as --from.""",
+The file is on Google Drive, which sometimes answers with a page instead. Then fetch giga.zip with a
+browser (the error message names the address), and give its folder with --from.""",
     pairs=["article headline"],
     facts=Facts(
         train=Text([(f"{GIGA}::train.article", f"{GIGA}::train.title")]),

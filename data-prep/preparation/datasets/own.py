@@ -15,8 +15,8 @@ Prepare your own text: sentences in SRC and TGT, any two language codes, one sen
   --valid, --test   a PREFIX each, or a number of pairs each: then they are taken out of the
                     training text by a hash of the source sentence, so no test sentence stays in it
 
-Dropped from the training text: duplicates, pairs with an empty side, and pairs that are too long or
-too uneven. The script prints how many. Byte order marks and odd line ends are removed everywhere.
+Duplicates, pairs with an empty side, and pairs that are too long or too uneven are dropped from the
+training text. The script prints how many. Byte order marks and odd line ends are removed from all.
 Two sides of different lengths are an error. So are bytes that are not UTF-8, unless --drop-bad is
 given."""
 

@@ -11,7 +11,7 @@ CODES |= {"nl": "nld", "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sv":
 
 def facts(source: str, target: str) -> Facts:
     if "en" not in (source, target):
-        raise Failed(f"'{source} {target}': one of the two languages is en")
+        raise Failed(f"'{source} {target}': one of the two languages must be en")
     other = CODES.get(language := target if source == "en" else source, language)
     text = f"https://www.manythings.org/anki/{other}-eng.zip::{other}.txt"
     columns = ("tab 1", "tab 2") if source == "en" else ("tab 2", "tab 1")
@@ -29,7 +29,7 @@ Prepare Tatoeba: short sentences in SRC and TGT, one of them en, as www.manythin
 them from tatoeba.org, under CC BY 2.0 FR (attribution: www.manythings.org/anki and tatoeba.org).
 German has 164,300 pairs to train, 1,444 to validate, 2,169 to test in the release of 2018-05-13;
 newer ones have more. Split by a hash of the English sentence, so that none is in two sets; Moses
-tokenisation, lowercased, a joint byte-pair encoding of 10,000 merges, a dictionary a language.""",
+tokenisation, lowercased, a joint byte-pair encoding of 10,000 merges, two dictionaries.""",
     facts=facts,
     moses=Moses(lowercase=True),
     subwords="subword_nmt",
