@@ -2,8 +2,9 @@
 
     python benchmarks/gains.py DATA [OPTIMIZER ...]
 
-DATA is binarised with one dictionary. Every run takes 80 updates on the CPU. A line has a rate, and
-what the dense model and the factorized one come to, with gains of layers and of tables.
+DATA is binarised with one dictionary. Every run takes 80 updates on the CPU. Each line has a
+learning rate, and the nll of the dense model and of the factorized one by the gains of its layers
+and tables.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def nll(data: str, *more: str) -> float:
         args = options.parse_args_and_arch(parser, words)
         try:
             distributed_utils.call_main(convert_namespace_to_omegaconf(args), train)
-        # fairseq looks for the layer where NaN arose, and stumbles over what is no tensor.
+        # fairseq looks for the layer where NaN arose, and fails at outputs that are not tensors.
         except (FloatingPointError, StopIteration, OverflowError):
             return float("nan")
         finally:

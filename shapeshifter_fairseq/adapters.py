@@ -10,9 +10,9 @@
     model = PeftModel.from_pretrained(adaptable(base), "adapter")
     merged = fold(model).merge_and_unload()    # ordinary layers, with the adapters in them
 
-peft asks of a layer whether it is an `nn.Linear` or an `nn.Embedding`, reads its weight and calls
-it. So the layers get classes that are both. A door for layers of other packages it has for LoRA
-alone.
+peft checks whether a layer is an `nn.Linear` or an `nn.Embedding`, reads its weight and calls it.
+So the factorized layers get classes that are ordinary layers too. (peft has an interface for layers
+of other packages, but for LoRA alone.)
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from .layers import FactorizedEmbedding, FactorizedLinear
 def adaptable(model: nn.Module) -> nn.Module:
     """Let peft take a model's factorized layers for the ordinary ones that they replace.
 
-    The layers compute and are saved as before. Call it before an adapter is made or loaded. What
-    writes into the weight of the base cannot work: a merge, before `fold(model)`, and the kinds of
-    LoRA that begin so (`init_lora_weights="pissa"`).
+    The layers compute and are saved as before. Call it before an adapter is made or loaded. Nothing
+    may write into the weight of the base. So call `fold(model)` before a merge; kinds of LoRA that
+    begin by changing the weight (`init_lora_weights="pissa"`) do not work.
 
     Returns:
         The same model.
@@ -43,10 +43,10 @@ def adaptable(model: nn.Module) -> nn.Module:
 
 
 class _Adaptable:
-    """Stands before a factorized layer among the base classes."""
+    """A mixin; it comes before a factorized layer among the base classes."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # peft sets the weight to what it is already, when it takes an adapter off.
+        # When peft takes an adapter off, it sets the weight to the value that it has.
         if name != "weight" or not torch.equal(value, self.weight):
             super().__setattr__(name, value)
 
@@ -56,5 +56,5 @@ class _Linear(_Adaptable, FactorizedLinear, nn.Linear):
 
 
 class _Embedding(_Adaptable, FactorizedEmbedding, nn.Embedding):
-    # What an `nn.Embedding` has beside its size; `factorize` leaves tables alone that have others.
+    # The other options of an `nn.Embedding`; `factorize` takes only tables with these values.
     max_norm, norm_type, scale_grad_by_freq, sparse = None, 2.0, False, False

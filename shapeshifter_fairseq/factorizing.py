@@ -53,12 +53,12 @@ def factorize(
             dense weight had (the padding row aside); "project" makes each W the best approximation
             of its dense weight, see `Factorization.project_`.
         layer_gain, embed_gain: how far a step of Adam moves W, of linear layers and of tables that
-            serve as an embedding, see `Factorization.initialize_`. They suit all optimizers of
+            serve as an embedding, see `Factorization.initialize_`. The defaults suit optimizers of
             `torch.optim` that divide by the gradient's size (Adam, AdamW, NAdam, Adamax, Adagrad,
             Adadelta, RMSprop); with SGD give 1 and 1 (docs/gains.md).
         progress: wraps the list of matrices, as `tqdm.tqdm` does; large ones take a while.
-        std_of: the standard deviation of a weight that holds no numbers, and None for all others,
-            see `Undrawn`.
+        std_of: gives the standard deviation of a weight that holds no numbers, and None for all
+            others, see `Undrawn`.
 
     Returns:
         The same model.
@@ -66,7 +66,7 @@ def factorize(
     Raises:
         ShapeshifterError: if a rule matches nothing, a rank, an option or the family does not fit
             its matrix, a weight to project holds NaN or infinity, or one to draw has no spread
-            (zeros, say, of which no factors could learn), or a layer has what factors cannot have
+            (zeros, say, from which factors cannot learn), or a layer has what factors cannot have
             (`sparse`, a `forward` of its own, hooks of its weight). The model is then as it was.
     """
     if init not in ("random", "project"):
@@ -120,7 +120,7 @@ def fold(model: nn.Module, keep: Callable[[nn.Module], bool] = lambda layer: Fal
 
 
 def check(model: nn.Module, plan: Plan) -> None:
-    """Raise the `ShapeshifterError` that `factorize` would about a plan; nothing is replaced."""
+    """Raise the errors about a plan that `factorize` would raise; this replaces nothing."""
     found = matrices(model)
     _check_every_rule_matches(plan, found)
     for matrix in found:
@@ -188,7 +188,7 @@ def _factors_for(
     if not 0 < std < math.inf:
         raise ShapeshifterError(
             f"{name}: factors cannot be drawn with its weight's standard deviation, {std}; draw "
-            f"the weight first, or leave it dense by the rule {name}=dense"
+            f"the weight first, or leave it dense with the rule {name}=dense"
         )
     factors.initialize_(std, gain)
     return factors.to(matrix.weight)
@@ -225,8 +225,8 @@ def _factorized_layer(
 
 
 def _dense_layer(layer: nn.Module, weight: nn.Parameter) -> nn.Linear | nn.Embedding:
-    # Neither layer is filled with random numbers first. An embedding on the meta device would be,
-    # and for that torch imports its compiler, which takes seconds.
+    # Neither layer is filled with random numbers first. On the meta device an embedding would be:
+    # for that torch would import its compiler, which takes seconds.
     n, m = weight.shape
     if isinstance(layer, FactorizedEmbedding):
         dense = nn.Embedding(n, m, layer.padding_idx, _weight=weight)

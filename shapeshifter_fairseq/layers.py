@@ -5,7 +5,7 @@ The only change in a model is the constructor's name and a rank::
     nn.Linear(512, 1024)      ->  FactorizedLinear(512, 1024, rank=64)
     nn.Embedding(8848, 512)   ->  FactorizedEmbedding(8848, 512, rank=256)
 
-Another family than Kronecker products goes by its name, with options of its own::
+Other families than Kronecker products are chosen by name, with options of their own::
 
     FactorizedLinear(512, 1024, rank=16, family="monarch", blocks=8)
 
@@ -49,15 +49,15 @@ class FactorizedLayer(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight":
             raise ShapeshifterError(
-                "the weight of a layer in factors is computed from them and cannot be set: to tie "
-                "two layers, layer.factors = other.factors; for the nearest factors of a matrix, "
-                "layer.factors.project_(matrix, gain)"
+                "the weight of a factorized layer is computed from its factors and cannot be set: "
+                "to tie two layers, layer.factors = other.factors; for the nearest factors of a "
+                "matrix, layer.factors.project_(matrix, gain)"
             )
         super().__setattr__(name, value)
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise ShapeshifterError(
-            "torch.jit.script cannot compile layers in factors; turn them into ordinary ones by "
+            "torch.jit.script cannot compile factorized layers; turn them into ordinary ones with "
             "fold(model) first"
         )
 
@@ -117,8 +117,8 @@ class FactorizedLinear(FactorizedLayer):
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:  # shape: (*, in_features) -> (*, out_features)
-        # As one matrix: torch multiplies a batch of matrices with a weight that needs no gradient,
-        # as the kept W is, one after the other, several times slower (seen in beam search).
+        # As one matrix: if the weight needs no gradient, like the kept W, torch multiplies a batch
+        # of matrices one after the other, several times slower (seen in beam search).
         y = self.factors.linear(x.reshape(-1, self.in_features), self.bias)
         return y.view(*x.shape[:-1], self.out_features)
 
@@ -140,7 +140,7 @@ class FactorizedEmbedding(FactorizedLayer):
 
     Raises:
         ShapeshifterError: if there is no such family or option, or the shape does not allow it, or
-            the padding token is none of the vocabulary.
+            the padding token is not in the vocabulary.
     """
 
     def __init__(
@@ -158,8 +158,8 @@ class FactorizedEmbedding(FactorizedLayer):
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ShapeshifterError(
-                    f"padding_idx={padding_idx} is no row of a table of {num_embeddings}: choose "
-                    f"{-num_embeddings} to {num_embeddings - 1}"
+                    f"padding_idx={padding_idx} is not a row of a table of {num_embeddings}: "
+                    f"choose {-num_embeddings} to {num_embeddings - 1}"
                 )
             padding_idx %= num_embeddings
         make = family_named(family, options)

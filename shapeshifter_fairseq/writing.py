@@ -1,4 +1,4 @@
-"""A file is whole or not there, and where it cannot be written one line says why."""
+"""Write a file whole or not at all; if it cannot be written, one line says why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import ShapeshifterError
 
 @contextmanager
 def whole_file(out: Path) -> Iterator[Path]:
-    """Inside, another path to write to; the file takes its name at the end, and only if all went
+    """Inside, write to the path that this gives; the file takes its name at the end, if all went
     well.
 
     Raises:
@@ -24,12 +24,12 @@ def whole_file(out: Path) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:
         raise ShapeshifterError(f"{out} cannot be written: {why_not_written(error)}") from error
     finally:
-        with suppress(OSError):  # it has its name, or could not even be begun
+        with suppress(OSError):  # it has its name already, or was never begun
             part.unlink()
 
 
 def why_not_written(error: BaseException) -> str:
-    """Why a file cannot be written; torch hides the system's word behind errors of its own."""
+    """Why a file cannot be written; torch hides the system's reason behind errors of its own."""
     while error.__context__ is not None and not isinstance(error, OSError):
         error = error.__context__
     return getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 class Drawn:
     """The part of a `Factorization` that draws factors and chooses its `scale`.
 
-    An entry of W is a sum of `terms` products, each of `degree` numbers, one of each factor. From
-    these two counts follow the spread of W and its gain.
+    An entry of W is a sum of `terms` products, each of `degree` numbers, one of each factor. These
+    two counts decide the spread of W and its gain.
     """
 
-    # Whether `scale` multiplies every factor, or the first one only; in fp16 one number for a
-    # product of many would be out of range.
+    # Whether `scale` multiplies every factor, or only the first. For a product of many factors, one
+    # number for all would be out of range in fp16.
     scale_each = False
 
     rank: int
@@ -51,8 +51,8 @@ class Drawn:
         Args:
             std: wanted standard deviation of the entries of W; their mean is zero.
             gain: how far Adam's first step moves an entry of W, in units of the learning rate. A
-                dense matrix has gain 1. A step of SGD moves it, for the gradient of that entry,
-                gain^2 times as far as it moves a dense matrix.
+                dense matrix has gain 1. With the same gradient, a step of SGD moves it gain^2
+                times as far as an entry of a dense matrix.
         """
         # An entry of W is a sum of P terms, each the product of d numbers of independent factors
         # of mean zero and standard deviation s, times scale^p (p of the factors are scaled):
@@ -60,14 +60,14 @@ class Drawn:
         # With steps of +-lr on all numbers, Adam's first step moves it by a sum of d*P terms of
         # size scale^p * lr * s^(d-1), in the mean square
         #     gain * lr = lr * scale^p * sqrt(d*P) * s^(d-1).
-        # The quotient of the two gives s = sqrt(d) * std / gain, and then the first the scale.
+        # The quotient of the two gives s = sqrt(d) * std / gain; then the first gives the scale.
         d, p = self.degree, self._scale_power
         factor_std = math.sqrt(d) * std / gain
         self._set_scale((std / (math.sqrt(self.terms) * factor_std**d)) ** (1 / p))
         factor_std = (std / (math.sqrt(self.terms) * self.scale.item() ** p)) ** (1 / d)
         for factor, entries in self._factors():
             factor.normal_()
-            # Each term gets its size exactly; at a low rank chance would make W too large or small.
+            # Give each term exactly its size; at a low rank chance makes W too large or small.
             factor.mul_(factor_std / factor.square().mean(entries, keepdim=True).sqrt())
 
     def _set_scale(self, scale: float) -> None:
@@ -78,8 +78,8 @@ class Drawn:
     def _match_spread_(self, std: float) -> None:
         """Multiply the factors so that W has the given spread, as measured on some of its rows.
 
-        For products of many factors: the few entries that a factor has, and the cut to n rows and
-        m columns, leave the spread of W to chance.
+        This is for products of many factors. Each factor has few entries, and rows and columns of
+        the product are cut off, so the spread of W would be left to chance.
         """
         some = torch.arange(self.n) if self.n <= 4096 else torch.randint(self.n, (4096,))
         rows = self._rows(some.to(self.scale.device))
@@ -88,14 +88,14 @@ class Drawn:
 
     def _gain(self) -> float:
         """How far steps of +-1 on all numbers move an entry of W, in the mean square."""
-        # A step on one factor is multiplied by the others. Of two, this is the other's mean square.
+        # A step on one factor is multiplied by the others: of two, by the other's mean square.
         squares = [factor.square().mean().item() for factor, _ in self._factors()]
         return self.scale.item() * math.sqrt(self.terms * sum(squares))
 
     def _set_gain_(self, gain: float) -> None:
         """Choose `scale` for the wanted gain; the factors change with it and W stays."""
-        # All factors times t and scale^p divided by t^d leave W alone. A factor's step of +-lr then
-        # moves it t times less.
+        # W stays if all factors are multiplied by t and scale^p is divided by t^d. A step of +-lr
+        # on a factor then moves W t times less.
         d, p, now, scale = self.degree, self._scale_power, self._gain(), self.scale.item()
         if now == 0:  # W is zero, and so are its factors
             return

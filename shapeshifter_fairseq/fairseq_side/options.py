@@ -1,4 +1,4 @@
-"""The command line's options about factors, and the plan that they make."""
+"""The command-line options about factors, and the plan that they make."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..stages import ORDERS, STAGE_UPDATES
 
 logger = logging.getLogger(__name__)
 
-# What the architectures write before their ranks: they are lowered where they do not fit, which a
-# rank that the user gives is not.
+# The architectures write this before their ranks: such a rank is lowered where it does not fit. A
+# rank that the user gives without it is not lowered.
 AT_MOST = "<="
 
 # The names that the options below have in a namespace.
@@ -33,7 +33,7 @@ FACTOR_OPTIONS = tuple(
 # gradient's size first, as Adam does, and the gains for Adam suit them.
 GRADIENT_OPTIMIZERS = ("sgd", "nag")
 
-# Which option gives the rank of the modules that match a pattern; of several the last one counts.
+# The option that gives the rank of modules that match a pattern; the last match counts.
 TRANSFORMER_RANKS = {
     "*": "--layer-rank",
     "*.embed_tokens": "--embed-rank",
@@ -54,7 +54,7 @@ def add_table_options(parser: ArgumentParser) -> None:
         type=_rank,
         metavar="R",
         help="rank of the embeddings and of an output projection that is tied to them (in a "
-        "Transformer of any output projection); '<=R': the largest up to R that fits; or 'dense'",
+        "Transformer also of an untied one); '<=R': the largest up to R that fits; or 'dense'",
     )
     parser.add_argument(
         "--factor-plan",
@@ -68,7 +68,7 @@ def add_table_options(parser: ArgumentParser) -> None:
         type=float,
         metavar="G",
         help="gain of the embeddings: how far Adam's first update moves an entry of W, in "
-        f"learning rates (default {EMBED_GAIN}, under --optimizer "
+        f"learning rates (default {EMBED_GAIN}, with --optimizer "
         f"{' or '.join(GRADIENT_OPTIMIZERS)} {SGD_GAIN}; a dense matrix has 1). Lower it if "
         "training diverges",
     )
@@ -86,7 +86,8 @@ def add_layer_options(parser: ArgumentParser) -> None:
         "--layer-gain",
         type=float,
         metavar="G",
-        help=f"as --embed-gain, for the layers' matrices (default {LAYER_GAIN}, or {SGD_GAIN} too)",
+        help="as --embed-gain, for the layers' matrices "
+        f"(default {LAYER_GAIN}, with those optimizers {SGD_GAIN})",
     )
 
 
@@ -114,7 +115,7 @@ def plan_of(args: Namespace, ranks: Mapping[str, str]) -> Plan:
     """The plan that the options make.
 
     Args:
-        ranks: as `TRANSFORMER_RANKS`; --factor-plan comes above them all.
+        ranks: as `TRANSFORMER_RANKS`; --factor-plan overrides them all.
 
     Raises:
         ShapeshifterError: if an option does not parse, naming it.
@@ -151,7 +152,7 @@ def say_what_is_lowered(plan: Plan, model: nn.Module) -> None:
 
 
 def default_gain(args: Namespace, for_adam: float) -> float:
-    """The gain that goes with the optimizer, of a user who gives none."""
+    """The default gain for the chosen optimizer."""
     plain = getattr(args, "optimizer", None) in GRADIENT_OPTIMIZERS
     return SGD_GAIN if plain else for_adam
 
@@ -166,6 +167,6 @@ def _rank(text: str) -> int | str:
         return text
     if not re.fullmatch(r"-?\d+", text):
         raise ArgumentTypeError(
-            f"{text!r} is neither a whole number, nor {AT_MOST!r} and one, nor {DENSE!r}"
+            f"{text!r} is not a whole number, {AT_MOST!r} and a whole number, or {DENSE!r}"
         )
     return int(text)

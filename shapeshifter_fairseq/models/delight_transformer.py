@@ -1,8 +1,8 @@
 """`--arch delight_transformer*`: DeLighT (Mehta et al., ICLR 2021), on fairseq's Transformer.
 
-Self-attention sees what a unit made of its input (delight_units.py); units are deeper and wider in
-later blocks, feed-forwards narrow. Sizes and dropouts are those of the authors' code of October
-2020, which differ in places from the paper's figure 1 (docs/delight.md).
+A unit (delight_units.py) transforms the input of each self-attention. Units are deeper and wider in
+later blocks; feed-forward layers are narrow. Sizes and dropouts are those of the authors' code of
+October 2020, which differ in places from the paper's figure 1 (docs/delight.md).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _BLOCKS_DIFFER = "blocks differ in size, so none can take another's place"
 _UNSUPPORTED = {
     "quant_noise_pq": "it does not know group-linear layers",
     "quant_noise_scalar": "it does not know group-linear layers",
-    "cross_self_attention": "self-attention sees what a unit made of the decoder's own states",
+    "cross_self_attention": "self-attention takes its input from a unit, of the decoder alone",
     "encoder_layers_to_keep": _BLOCKS_DIFFER,
     "decoder_layers_to_keep": _BLOCKS_DIFFER,
     "encoder_xformers_att_config": "attention is fairseq's own",
@@ -53,8 +53,8 @@ _OPTIONS = [
     ("--delight-min-depth", int, "N", "group-linear layers in the first block's unit (default 4)"),
     (
         *("--delight-max-depth", int, "N"),
-        "the same in the last block's (default 8), and how many blocks encoder and decoder have, "
-        "unless --encoder-layers and --decoder-layers say",
+        "group-linear layers in the last block's unit (default 8); also how many blocks encoder "
+        "and decoder have, unless --encoder-layers and --decoder-layers are given",
     ),
     (
         *("--delight-width-multiplier", float, "W"),
@@ -77,12 +77,12 @@ class DelightTransformerModel(TransformerModel):
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> DelightTransformerModel:
-        delight_base(args)  # options that an older checkpoint does not have yet
+        delight_base(args)  # older checkpoints lack some of the options
         refuse(args, _UNSUPPORTED, "DeLighT")
         need_one_dictionary(args, task, "delight_transformer")
         _check_sizes(args)
         if not isinstance(args, Namespace):
-            # fairseq-hydra-train's, of which fairseq hands on no option but its own.
+            # From fairseq-hydra-train: fairseq would pass on no options but its own.
             args = Namespace(**args)
         return super().build_model(args, task)
 
@@ -140,7 +140,7 @@ def _embedding(table: nn.Embedding, width: int, args: Namespace) -> MappedEmbedd
 
 
 def _blocks(side: TransformerEncoder | TransformerDecoder) -> list[nn.Module]:
-    """By number: of a list under LayerDrop an iteration leaves some out."""
+    """All blocks, by number: iterating over a list with LayerDrop leaves some out."""
     return [side.layers[i] for i in range(len(side.layers))]
 
 
@@ -154,7 +154,7 @@ def _insert_units(
     for layer, (depth, multiplier) in zip(layers, unit_sizes(len(layers), args)):
         unit = DExTra(width, width // 2, width, depth, multiplier, args.delight_dropout)
         layer.self_attn = UnitAttention(unit, width, heads, args.attention_dropout)
-        if args.activation_fn == SWISH:  # of which fairseq gives the class, not a function
+        if args.activation_fn == SWISH:  # fairseq gives its class, not a function
             layer.activation_fn = functional.silu
         for linear in (layer.fc1, layer.fc2):
             nn.init.xavier_uniform_(linear.weight)
@@ -178,7 +178,7 @@ def _check_sizes(args: Namespace) -> None:
     if not 1 <= least <= most:
         raise ShapeshifterError(
             f"--delight-min-depth {least} --delight-max-depth {most}: a unit has 1 layer or more, "
-            "and the last block's no fewer than the first's"
+            "and the last block's at least as many as the first's"
         )
 
 
@@ -214,7 +214,7 @@ def delight_base(args: Namespace) -> None:
 
 @register_model_architecture("delight_transformer", "delight_transformer_iwslt")
 def delight_iwslt(args: Namespace) -> None:
-    """IWSLT'14 De-En: two dictionaries, decoder input tied to output, 320 wide, for 14 million."""
+    """IWSLT'14 De-En: two dictionaries, decoder input tied to output, 320 wide: 14 million."""
     _default(args, encoder_embed_dim=320, share_decoder_input_output_embed=True)
     _default(args, dropout=_dropout(args, 0.3, 512), attention_dropout=_dropout(args, 0.1, 512))
     delight_base(args)
@@ -222,20 +222,20 @@ def delight_iwslt(args: Namespace) -> None:
 
 @register_model_architecture("delight_transformer", "delight_transformer_wmt16")
 def delight_wmt16(args: Namespace) -> None:
-    """WMT'16 En-Ro: one dictionary, all tied, 384 wide, for 22 million."""
+    """WMT'16 En-Ro: one dictionary, all tied, 384 wide: 22 million parameters."""
     _default(args, encoder_embed_dim=384, share_all_embeddings=True)
     delight_base(args)
 
 
 @register_model_architecture("delight_transformer", "delight_transformer_tiny")
 def delight_tiny(args: Namespace) -> None:
-    """For CPUs and small corpora, ours: one dictionary, all tied, 128 wide, 4+4 blocks alike."""
+    """Ours, for CPUs and small corpora: one dictionary, all tied, 128 wide, 4+4 equal blocks."""
     _default(args, encoder_embed_dim=128, delight_max_depth=4, share_all_embeddings=True)
     delight_base(args)
 
 
 @register_model_architecture("delight_transformer", "delight_transformer_wmt14")
 def delight_wmt14(args: Namespace) -> None:
-    """WMT'14 En-De: one dictionary, all tied, 512 wide, for 37 million; no dropout in units."""
+    """WMT'14 En-De: one dictionary, all tied, 512 wide: 37 million; no dropout in units."""
     _default(args, share_all_embeddings=True, delight_dropout=0.0)
     delight_base(args)

@@ -1,4 +1,4 @@
-"""DeLighT's parts: group-linear layers, the units of them, and what stands around a unit.
+"""DeLighT's parts: group-linear layers, units made of them, and the modules around a unit.
 
 A unit (DExTra) is narrow and deep. It widens and narrows again through group-linear layers, each of
 which holds a small matrix for every slice of its input, and sees the unit's projected input too.
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 def most_groups(width: int) -> int:
-    """The cap on the groups in a model of a width: a 32nd of it, up to the next power of two."""
+    """The most groups in a model of this width: a 32nd of it, rounded up to a power of two."""
     return 2 ** math.ceil(math.log2(width // 32))
 
 
@@ -37,7 +37,7 @@ def group_sizes(
     widths = [math.floor(inner + (widest - inner) * i / max(1, rise - 1)) for i in range(rise)]
     groups += groups[::-1][in_the_middle:]
     widths += widths[::-1][in_the_middle:]
-    # Rounded up to what this layer and the next can cut into their groups.
+    # Rounded up so that this layer and the next can cut them into their groups.
     steps = [max(here, after, 8) for here, after in zip(groups, groups[1:])]
     out = [-(-width // step) * step for width, step in zip(widths, steps)] + [outputs]
     return list(zip([inner] + [width + inner for width in out], out, groups))
@@ -61,7 +61,7 @@ class GroupLinear(nn.Module):
         self.groups = groups
         self.weight = nn.Parameter(torch.empty(groups, inputs // groups, outputs // groups))
         self.bias = nn.Parameter(torch.zeros(groups, 1, outputs // groups))
-        # Xavier of the tensor as a whole, as the authors have it; LayerNorm makes up for it.
+        # Xavier of the tensor as a whole, as in the authors' code; LayerNorm makes up for it.
         nn.init.xavier_uniform_(self.weight)
         self.layer_norm = LayerNorm(outputs // groups)  # one for all slices
         self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
@@ -118,9 +118,9 @@ class SentenceDropout(FairseqDropout):
 
 
 class MappedEmbedding(nn.Module):
-    """A narrow table, and a unit that makes vectors of the model's width of its rows.
+    """A narrow table, and a unit that turns its rows into vectors of the model's width.
 
-    Stands where fairseq expects an `nn.Embedding`; `weight` is the table's, for a tied output.
+    It takes the place of fairseq's `nn.Embedding`; `weight` is the table's, for a tied output.
     """
 
     def __init__(self, table: nn.Embedding, unit: DExTra, width: int, dropout: float) -> None:
@@ -140,7 +140,7 @@ class MappedEmbedding(nn.Module):
 
 
 class UnitAttention(MultiheadAttention):
-    """Self-attention, half as wide as the model, over what a unit makes of its input."""
+    """Self-attention, half as wide as the model, over the output of a unit."""
 
     def __init__(self, unit: DExTra, width: int, heads: int, dropout: float) -> None:
         super().__init__(width // 2, heads, dropout=dropout, self_attention=True)

@@ -19,7 +19,7 @@ from .shapeshifter_transformer import (
     shapeshifter_wmt16,
 )
 
-# What the sizes and ties are those of, the family, the layer rank and the embed rank.
+# The architecture that gives sizes and ties, the family, the layer rank and the embed rank.
 _PRESETS = {
     # Equal ranks, not equal parameters (table 8); the tiny one has Shapeshifter's parameters.
     "lowrank_transformer_iwslt": (shapeshifter_iwslt, "low_rank", "<=64", "<=256"),

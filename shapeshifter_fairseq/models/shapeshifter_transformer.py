@@ -61,7 +61,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     """
 
     stages: Stages | None = None  # with --stage-updates: what is dense at first, and until when
-    # Of the layers that were folded for generation: to fold a checkpoint that is loaded later.
+    # Of the layers folded for generation, so that a checkpoint loaded later can be folded.
     _factors_before: Mapping[str, Factorization] = MappingProxyType({})
 
     @classmethod
@@ -72,11 +72,11 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> ShapeshifterTransformerModel:
-        shapeshifter_base(args)  # options that an older checkpoint does not have yet
+        shapeshifter_base(args)  # older checkpoints lack some of the options
         cls.refuse_what_cannot_work(args, task)
         plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
         staged, undrawn = args.stage_updates is not None, Undrawn()
-        # Nobody needs the numbers of a matrix that becomes factors at once.
+        # A matrix that becomes factors at once does not need its numbers.
         with nullcontext() if staged or plan.is_dense else undrawn:
             model = build_together(super().build_model(args, task))
         say_what_is_lowered(plan, model)
@@ -91,7 +91,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
 
     @staticmethod
     def refuse_what_cannot_work(args: Namespace, task: FairseqTask) -> None:
-        """Raise a `ShapeshifterError` about an option of fairseq's that factors cannot have."""
+        """Raise a `ShapeshifterError` about an option of fairseq's that cannot work on factors."""
         refuse(args, _UNSUPPORTED)
         if args.stage_order is not None and args.stage_updates is None:
             raise ShapeshifterError(
@@ -100,8 +100,8 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         need_one_dictionary(args, task, "shapeshifter_transformer")
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
-        """As fairseq's; a model with stages first factorizes what the checkpoint has in factors,
-        and one that was made for generation folds that."""
+        """As fairseq's. But a model with stages first factorizes what the checkpoint has in
+        factors, and a model that was made for generation folds it."""
         state_dict = self._folded(state_dict)
         if self.stages is not None:
             self.stages.take_shape_of(state_dict, self)
@@ -109,7 +109,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     def _folded(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A checkpoint whose matrices are whole where `make_generation_fast_` folded them."""
+        """A checkpoint with whole matrices where `make_generation_fast_` folded the model's."""
         if not self._factors_before:
             return state_dict
         state = dict(state_dict)
@@ -147,8 +147,8 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         return self
 
     def make_generation_fast_(self, **kwargs) -> None:
-        """As fairseq's, after which no model trains: so the layers become ordinary ones here, but
-        for those that are faster factor by factor."""
+        """As fairseq's. No model trains after it, so the layers become ordinary ones here, except
+        those that are faster factor by factor."""
         self.eval()
         with torch.no_grad():
             before = _factors_of(self)
@@ -167,7 +167,7 @@ def _factors_of(model: nn.Module) -> dict[str, Factorization]:
 
 
 def _is_cheaper_by_factors(layer: nn.Module, vectors: int) -> bool:
-    """Of a layer by itself: what is tied to an embedding is a table's row too."""
+    """Not for a layer tied to an embedding (with a zero row): its rows are looked up too."""
     if not isinstance(layer, FactorizedLinear) or layer.factors.zero_row is not None:
         return False
     return layer.factors.is_cheaper_by_factors(vectors)

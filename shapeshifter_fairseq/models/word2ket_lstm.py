@@ -36,7 +36,7 @@ class Word2KetLSTMModel(FactorizedModel, LSTMModel):
 
     @classmethod
     def build_model(cls, args: Namespace, task: FairseqTask) -> Word2KetLSTMModel:
-        word2ket_lstm(args)  # options that an older checkpoint does not have yet
+        word2ket_lstm(args)  # older checkpoints lack some of the options
         refuse(args, _UNSUPPORTED)
         if args.criterion == "adaptive_loss":
             raise ShapeshifterError(
@@ -55,8 +55,8 @@ class Word2KetLSTMModel(FactorizedModel, LSTMModel):
 @register_model_architecture("word2ket_lstm", "word2ket_lstm_gigaword")
 @register_model_architecture("word2ket_lstm", "word2ket_lstm_iwslt")
 def word2ket_lstm(args: Namespace) -> None:
-    """The model of both experiments (section 3.5): one layer, bidirectional encoder, 256 wide, also
-    where embeddings of another width are asked for; nothing tied; word2ketXS of order 2."""
+    """The model of both experiments (section 3.5): one layer, bidirectional encoder, 256 wide, even
+    if the embeddings get another width; nothing tied; word2ketXS of order 2."""
     args.factorization = getattr(args, "factorization", "word2ketxs")
     args.embed_rank = getattr(args, "embed_rank", "<=10")
     args.factor_plan = getattr(args, "factor_plan", "")
