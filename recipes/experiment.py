@@ -73,6 +73,7 @@ class Experiment:
 
     # Recipes of another kind change it; see word2ket.py.
     takes_best = False  # in place of averaging: the checkpoint with the lowest validation loss
+    needs_data = False  # a person has to name the corpus
 
     def add_models(self, parser: Parser) -> None:
         """The options that say which model is trained."""
@@ -207,15 +208,16 @@ class Experiment:
         scores = "sacreBLEU of the plain text and of the tokenised text"
         if self.scores == "rouge":
             scores = "ROUGE-1, -2 and -L of the plain text"
+        data = "--data DATA " if self.needs_data else ""
         parser = Parser(
-            "[options]",
+            f"{data}[options]",
             f"{self.about}\n\nTrain, {taken}, translate with beam 5, and report:\n{scores}.",
             f"{OUTPUT}\n\nenvironment:\n{devices.HELP}\n"
             f"  SPLIT             the set that is scored, valid or test (default {self.split})\n"
             "  PYTHON            the Python that has fairseq (default: .venv's, else python3)\n\n"
-            f"examples:\n  bash recipes/{script} --dry-run\n"
-            f"  bash recipes/{script} --model dense --seed 2 -- --dropout 0.1\n"
-            f"  NPROC=2 bash recipes/{script} -- --max-tokens 16384  # the batch stays",
+            f"examples:\n  bash recipes/{script} {data}--dry-run\n"
+            f"  bash recipes/{script} {data}--model dense --seed 2 -- --dropout 0.1\n"
+            f"  NPROC=2 bash recipes/{script} {data}-- --max-tokens 16384  # the batch stays",
             rest="fairseq-train",
         )
         parser.add_argument(
@@ -226,7 +228,8 @@ class Experiment:
         )
         self.add_models(parser)
         add = parser.add_argument
-        add("--data", type=folder, metavar="DIR", help=f"prepared corpus (default data-bin/{name})")
+        default = "needed" if self.needs_data else f"default data-bin/{name}"
+        add("--data", type=folder, metavar="DIR", help=f"prepared corpus ({default})")
         add("--out", type=folder, metavar="DIR", help="results (default runs/NAME/MODEL.seedN)")
         add("--seed", type=number, default=1, metavar="N", help="of the training (default 1)")
         add("--max-update", type=positive, default=self.updates, metavar="N")

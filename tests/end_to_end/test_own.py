@@ -125,6 +125,11 @@ def test_results_that_cannot_be_written_are_found_before_the_work(made):
     assert len(error.splitlines()) == 1
 
 
+def test_help_has_what_own_text_needs():
+    said = script("own.sh", "--help")
+    assert said.startswith("usage: own.sh --data DATA [options]") and "--arch ARCH" in said
+
+
 def test_it_is_trained_scored_and_compared(made, tmp_path):
     arch = ["--data", made, "--arch", "shapeshifter_transformer_tiny", "--max-update", "2"]
     runs = {model: tmp_path / model for model in ("shapeshifter", "dense")}
