@@ -54,7 +54,7 @@ def _training(name: str, tokens: tuple[int, int], dtype: torch.dtype, bar: float
             yield compared(what, [parts[0][part]], [parts[1][part]], unit="MiB")
     whole = [sum(size for part, size in p.items() if part != "activations") for p in parts]
     what = f"training memory without activations, {name}, {precision}"
-    # Against what the dense model stores: its own passing gradients are not part of the bar.
+    # Against what the dense model stores: its own temporary gradients are not part of the bar.
     stored = whole[1] - parts[1]["materialized"]
     yield compared(what, [whole[0]], [stored], bar, unit="MiB", parts=parts[0])
 

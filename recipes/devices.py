@@ -122,7 +122,7 @@ class Devices:
 def keep_memory() -> dict[str, str]:
     """Variables that let a training on a CPU reuse the memory of its large tensors, in large pages.
 
-    glibc otherwise gives it back to the system, which hands it out anew page by page: with a
+    glibc otherwise gives it back to the system, which hands it out again page by page: with a
     dictionary of 10,000 types an update takes 1.4 times as long. Other C libraries ignore the
     variable. Such a training needs `--num-workers 0`: a worker would hold the pages that it was
     forked with.

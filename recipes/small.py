@@ -88,7 +88,7 @@ class Small:
     def train(
         self, engine: Engine, updates: int, options: Sequence[str], tokens: int = 1024
     ) -> None:
-        """Train for so many updates, into the engine's folder."""
+        """Train for `updates` updates, into the engine's folder."""
         train(engine, self.data, [*setting(updates, tokens), *options], self.devices)
 
     def score(

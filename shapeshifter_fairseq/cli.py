@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         # Each file is whole or not there, and no command leaves a part to go on with.
-        print("shapeshifter: interrupted; the same command starts anew", file=sys.stderr)
+        print("shapeshifter: interrupted; the same command starts over", file=sys.stderr)
         return 130
 
 

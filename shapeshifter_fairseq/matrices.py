@@ -16,7 +16,7 @@ class Matrix:
     """One weight of a model, with every module that uses it."""
 
     weight: nn.Parameter  # shape: (n, m)
-    modules: dict[str, nn.Module]  # by full name; a module that is used twice stands there twice
+    modules: dict[str, nn.Module]  # by full name; a module that is used twice is there twice
 
     @property
     def is_embedding(self) -> bool:
@@ -32,9 +32,9 @@ class Matrix:
 def matrices(model: nn.Module) -> list[Matrix]:
     """The weights of a model's linear layers and embeddings, tied ones once.
 
-    A weight that is computed (`weight_norm`, pruning, a parametrization) counts as it is now.
+    A weight that is computed (`weight_norm`, pruning, a parametrization) is taken as it is now.
 
-    Subclasses of `nn.Linear` and `nn.Embedding` are left out: what they compute is not known here
+    Subclasses of `nn.Linear` and `nn.Embedding` are left out: they may compute something else
     (fairseq's learned positions, torch's own attention). So is a table with `max_norm`, which
     rewrites its rows in place. A weight that such a module shares is left out with it, or the tie
     would break (BART's output projection, tied to an embedding that scales what it looks up).

@@ -52,7 +52,7 @@ def orthogonal(u: Tensor, rank: int = 2) -> list[Layer]:
         rank: Kronecker products in a layer, from 2 up to m.
 
     Raises:
-        ShapeshifterError: if u is not orthogonal, n is no square, or the rank does not fit.
+        ShapeshifterError: if u is not orthogonal, n is not a square, or the rank does not fit.
     """
     m, rest, layers = _sides(u, rank), u.to(torch.float64, copy=True), []
     n = m * m

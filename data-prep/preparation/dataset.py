@@ -68,7 +68,7 @@ class Split:
     valid: int
     test: int
     per_mille: bool = False  # valid and test are per thousand sentences; else sentences
-    words: int = 1  # at least so many in a sentence that is taken out
+    words: int = 1  # fewest words in a sentence that is taken out
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Question:
 
     @classmethod
     def of(cls, paragraph: Text, asked: dict[str, Any]) -> Question:
-        """One as the file has it; raises ValueError if there is no answer to learn."""
+        """Make one from its JSON; raises a ValueError if there is no answer to learn."""
         words, answers = Text(asked["question"]).words, asked["answers"]
         if not answers:
             raise ValueError(f"question {asked['id']} has no answer (as some of SQuAD 2.0's)")

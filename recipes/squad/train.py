@@ -101,7 +101,7 @@ class Training:
         return losses
 
     def _say(self, more: float = 0, **found: float) -> None:
-        """A line for the log and the bar, after so many epochs and `more` of the next one."""
+        """A line for the log and the bar, after the finished epochs and `more` of the next one."""
         percent = int(100 * (len(self.epochs) + more) / self.args.epochs)
         found = {name: round(value, 3) for name, value in found.items()}
         print(json.dumps({"percent": percent, **found}), flush=True)

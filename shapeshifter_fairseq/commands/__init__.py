@@ -1,4 +1,4 @@
-"""The commands of `shapeshifter`, one a file: its options, and what it prints."""
+"""The commands of `shapeshifter`, one in each file: its options, and what it prints."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Drawn:
 
     @torch.no_grad()
     def initialize_(self, std: float, gain: float) -> None:
-        """Draw the factors anew so that the entries of W have the given standard deviation.
+        """Draw new factors so that the entries of W have the given standard deviation.
 
         Args:
             std: wanted standard deviation of the entries of W; their mean is zero.

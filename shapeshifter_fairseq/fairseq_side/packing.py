@@ -90,7 +90,7 @@ def _refuse_what_ctranslate2_lacks(settings: Namespace) -> None:
     except ValueError as error:
         reasons = [line[2:] for line in str(error).splitlines() if line.startswith("- ")]
         raise ShapeshifterError(
-            f"CTranslate2, which unpacked models run on, lacks this: {'; '.join(reasons)}"
+            f"CTranslate2, which runs unpacked models, cannot do this: {'; '.join(reasons)}"
         ) from error
 
 
