@@ -1,8 +1,8 @@
-"""Plots of the benchmarks' rows: each figure against its bar, and growth."""
+"""Plots of the benchmarks' rows: figures of whole models beside their bars, and growth."""
 
 from __future__ import annotations
 
-from itertools import groupby
+import re
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
@@ -10,39 +10,55 @@ from pairs import Row
 
 OURS, DENSE = "#D55E00", "#0072B2"
 REACHED, MISSED = "#009E73", "#D55E00"
+# The parts about whole models; single layers and lookups are in the table alone.
+GROUPS = {
+    "a-training": "Time of a training step",
+    "b-generation": "Time of translating",
+    "c-memory": "Memory and disk",
+    "f-exchange": "Two processes",
+}
 
 
-def draw_bars(parts: dict[str, list[Row]]) -> Figure:
-    """Every ratio that has a bar, as a multiple of the bar, with the range of its pairs."""
-    rows = [
-        (name, row)
-        for name, found in parts.items()
-        for row in found
-        if row.get("at_most") is not None and "ratio" in row
-    ]
-    figure = Figure(figsize=(9, 1.2 + 0.24 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for y, (_, row) in enumerate(rows):
-        bar = row["at_most"]
-        colour = REACHED if row["ratio"] <= bar else MISSED
-        axes.plot([row["low"] / bar, row["high"] / bar], [y, y], color=colour, alpha=0.4, lw=3)
-        axes.plot(row["ratio"] / bar, y, "o", color=colour, markersize=5)
-    axes.axvline(1, color="#333333", linewidth=1)
-    end = -0.5
-    for _, group in groupby(rows, key=lambda pair: pair[0]):
-        end += len(list(group))
-        axes.axhline(end, color="#dddddd", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_yticks(range(len(rows)), [row["what"] for _, row in rows], fontsize=8)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("measured / bar, with the range")
-    axes.grid(axis="x", color="#eeeeee", linewidth=0.6)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+def with_bars(parts: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The ratios of whole models to the dense one that have a bar, by their group's title."""
+    groups = {
+        title: [row for row in parts.get(part, []) if row["at_most"] and "ratio" in row]
+        for part, title in GROUPS.items()
+    }
+    return {title: rows for title, rows in groups.items() if rows}
+
+
+def draw_bars(groups: dict[str, list[Row]]) -> Figure:
+    """Ratios of `with_bars` beside their bars, with the range of their pairs."""
+    counts = [len(rows) for rows in groups.values()]
+    height = 1.4 + 0.45 * len(groups) + 0.24 * sum(counts)
+    figure = Figure(figsize=(8, height), layout="constrained")
+    panels = figure.subplots(len(groups), sharex=True, squeeze=False, height_ratios=counts)
+    for axes, (title, rows) in zip(panels[:, 0], groups.items()):
+        for y, row in enumerate(rows):
+            colour = REACHED if row["ratio"] <= row["at_most"] else MISSED
+            axes.plot([row["low"], row["high"]], [y, y], color=colour, alpha=0.4, lw=3)
+            axes.plot(row["ratio"], y, "o", color=colour, markersize=6)
+            axes.plot(row["at_most"], y, "|", color="black", markersize=11)
+        axes.axvline(1, color="#999999", linewidth=1, zorder=0)
+        axes.set_yticks(range(len(rows)), [_name(row) for row in rows], fontsize=9)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="#eeeeee", linewidth=0.6)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(
+        "factorized / dense, with the range\n"
+        "| is the bar, at most this; green reaches it, red misses it"
+    )
     return figure
+
+
+def _name(row: Row) -> str:
+    """What was measured, without the device, which is the same for all."""
+    name = re.sub(r", (cpu|cuda) \w+|, \d+ threads| \(bar: .*\)", "", row["what"])
+    return re.sub(r"\b(iwslt|wmt)(\d*)", lambda found: found[1].upper() + found[2], name)
 
 
 def draw_growth(growth: list[Row]) -> Figure:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from figures import draw_bars, draw_growth
+from figures import draw_bars, draw_growth, with_bars
 from matplotlib.figure import Figure
 from pairs import Row, line
 from tabulate import tabulate
@@ -27,8 +27,8 @@ def main() -> None:
     _write(folder / "results.json", json.dumps({"machines": machines, **parts}, indent=1) + "\n")
     _write(folder / "table.md", text)
     growth = [row for row in rows if "growth" in row]
-    if any("ratio" in row and row["at_most"] is not None for row in rows):
-        _save(draw_bars(parts), folder / "bars.png")
+    if groups := with_bars(parts):
+        _save(draw_bars(groups), folder / "bars.png")
     if growth:
         _save(draw_growth(growth), folder / "growth.png")
         text += "\n".join(["", *map(line, growth), ""])
