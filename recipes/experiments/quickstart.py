@@ -52,7 +52,7 @@ What next?
                     --user-dir "$(shapeshifter user-dir)" \\
                     --path "{runs["Shapeshifter"]}/checkpoint_best.pt" \\
                     --bpe sentencepiece --sentencepiece-model "{data}/sentencepiece.bpe.model"
-  your own data   bash recipes/train.sh DATA SAVE_DIR --arch shapeshifter_transformer_iwslt \\
-                    --max-update 50000
+  your own text   bash data-prep/prepare-own.sh de en --tsv FILE --valid 1000 --test 1000
+                  bash recipes/own.sh --data data-bin/own.de-en
   count           shapeshifter params --arch shapeshifter_transformer_wmt14 --vocab 44512
   read            runs/quickstart/report.md, README.md""")
