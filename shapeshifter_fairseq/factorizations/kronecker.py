@@ -100,16 +100,6 @@ class Kronecker(Factorization):
         n1, n2, m1, m2 = cls.split(n, m, rank)
         return rank * (n1 * m1 + n2 * m2)
 
-    @torch.no_grad()
-    def initialize_(self, std: float, gain: float) -> None:
-        # A try: Adam's step on a factor, relative to its size, goes with one over the square root
-        # of the number of its inputs (Qiu et al. 2024): m2 for B, m1*r for A.
-        super().initialize_(std, gain)
-        ratio = math.sqrt(self.shape.m1 * self.rank / self.shape.m2)
-        self.A.mul_(math.sqrt(ratio))
-        self.B.div_(math.sqrt(ratio))
-        self._set_gain_(gain)
-
     def _factors(self) -> list[tuple[nn.Parameter, tuple[int, ...]]]:
         return [(self.A, (0, 1)), (self.B, (1, 2))]
 
