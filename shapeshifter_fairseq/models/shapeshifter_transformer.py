@@ -86,7 +86,6 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
             return model
         factorize(model, plan, **gains, std_of=undrawn.std_of)
         undrawn.draw_rest_(model)
-        _share_second_factors(model)
         model.choose_attention_()
         return model
 
@@ -159,15 +158,6 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
             self._factors_before = {name: before[name] for name in before.keys() - after.keys()}
         self.choose_attention_()
         super().make_generation_fast_(**kwargs)
-
-
-def _share_second_factors(model: nn.Module) -> None:
-    """A try: all layers of one shape hold the same B, and each has an A of its own."""
-    first: dict[tuple, nn.Parameter] = {}
-    for layer in model.modules():
-        if isinstance(layer, FactorizedLinear) and layer.factors.zero_row is None:
-            factors = layer.factors
-            factors.B = first.setdefault((factors.n, factors.m, factors.rank), factors.B)
 
 
 def _factors_of(model: nn.Module) -> dict[str, Factorization]:
