@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
 # Prepare WMT'16 English-Romanian with Moses tokenisation and BPE; see --help.
-set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=../recipes/start.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../recipes/start.sh"

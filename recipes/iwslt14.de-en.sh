@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
 # IWSLT'14 German to English, table 5b of the dissertation; see --help.
-set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=start.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"

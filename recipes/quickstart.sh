@@ -6,5 +6,4 @@ if [ $# -eq 0 ]; then
   bash "$here/install.sh" fairseq recipes
   unset PYTHON # the one in .venv
 fi
-# shellcheck source-path=SCRIPTDIR source=start.sh
 . "$here/start.sh"

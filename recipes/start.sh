@@ -4,6 +4,7 @@
 # recipes/NAME.sh is recipes/experiments/NAME.py (with _ for each . and -), data-prep/prepare-NAME.sh
 # is data-prep/preparation/datasets/NAME.py. PYTHON chooses the Python, and so the fairseq.
 
+set -euo pipefail
 unset CDPATH
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 script=$(basename -- "$0")

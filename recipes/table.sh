@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
 # Several models of a recipe and several seeds side by side, and one table of them; see --help.
-set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=start.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"

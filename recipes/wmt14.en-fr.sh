@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
 # WMT'14 English to French, table 7 of the dissertation; see --help.
-set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=start.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"

@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
 # word2ket on Gigaword, the first sentence of an article to its headline, table 1; see --help.
-set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=start.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"

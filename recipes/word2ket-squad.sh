@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
 # word2ket on SQuAD, answers to questions about a paragraph, table 3; see --help.
-set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=start.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
