@@ -78,8 +78,9 @@ def _run(argv: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.strerror:
             line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         if isinstance(error, ModuleNotFoundError):
-            extras = getattr(COMMANDS[args.command], "EXTRAS", "fairseq,recipes")
-            way_out = f"bash recipes/install.sh, or pip install '.[{extras}]' in the checkout"
+            # pip adds the extras to what is installed, a wheel or a checkout.
+            extras = getattr(COMMANDS[args.command], "EXTRAS", "fairseq")
+            way_out = f"pip install 'shapeshifter-fairseq[{extras}]'"
             line = f"{args.command} needs {error.name}: {way_out}"
         print(f"shapeshifter: error: {line}", file=sys.stderr)
         return 2

@@ -112,11 +112,19 @@ def test_help_teaches(example, capsys):
     assert f"shapeshifter {example}" in capsys.readouterr().out
 
 
-def test_a_module_that_is_missing_is_one_line(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert cli.main(["project", "dense.pt", "out.pt"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and "project needs tqdm: bash recipes/install.sh" in lines[0]
+@pytest.mark.parametrize(
+    "call, module, extras",
+    [
+        ("project dense.pt out.pt", "tqdm", "fairseq"),
+        ("unpack small.pack small", "shapeshifter_fairseq.packing", "deploy"),
+        ("compare run", "shapeshifter_fairseq.runs", "recipes"),
+    ],
+)
+def test_a_module_that_is_missing_is_one_line(call, module, extras, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert cli.main(call.split()) == 2
+    way_out = f"{call.split()[0]} needs {module}: pip install 'shapeshifter-fairseq[{extras}]'"
+    assert capsys.readouterr().err == f"shapeshifter: error: {way_out}\n"
 
 
 @pytest.mark.parametrize(

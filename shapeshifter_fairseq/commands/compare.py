@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import Commands, add_command
 
+EXTRAS = "recipes"
 EPILOG = """\
 examples:
   shapeshifter compare runs/multi30k.en-de/dense.seed1 runs/multi30k.en-de/shapeshifter.seed1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import Commands, add_command, add_ema
 
-EXTRAS = "fairseq,recipes,deploy"
+EXTRAS = "fairseq,deploy"
 EPILOG = """\
 examples:
   shapeshifter pack runs/my-model/averaged.pt my-model.pack --data data-bin/my-corpus --check
