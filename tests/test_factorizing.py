@@ -213,7 +213,7 @@ def test_a_weight_without_spread_is_named():
         ("*=4,layer.0=2", "'layer.0=2' matches no matrix.*embed"),
         ("*=4,layers.0=1000", r"layers.0=1000' \(layers.0\): rank 1000 .* 32 x 32 .* 1 to"),
         ("*=0", "rank 0"),
-        ("layers.1=monarch:2/blocks=40", r"\(layers.1\): blocks=40 .* 32 x 32 .*: choose 1 to 32"),
+        ("layers.1=monarch:2/blocks=40", r"\(layers.1\): blocks=40 .* 32 x 32 .*: choose 0 to 32"),
         ("layers.1=word2ket:1", r"\(layers.1\): word2ket is for embeddings .*, word2ketxs$"),
     ],
 )

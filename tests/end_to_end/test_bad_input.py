@@ -41,7 +41,7 @@ def error_of_generating(data, checkpoint, *options) -> str:
         (["--factor-plan", "decoder"], ["--factor-plan", "'decoder'", "PATTERN=VALUE"]),
         (["--factor-plan", "nothing.*=3"], ["--factor-plan", "'nothing.*=3'", "matches no matrix"]),
         (["--factorization", "monrch"], ["--factorization monrch", "no family", "monarch"]),
-        (["--factorization", "monarch/blocks=99"], ["blocks=99", "embed_tokens", "1 to 32"]),
+        (["--factorization", "monarch/blocks=99"], ["blocks=99", "embed_tokens", "0 to 32"]),
         (["--factor-plan", "*.fc1=word2ket:1"], ["'*.fc1=word2ket:1'", "fc1", "word2ketxs"]),
         (["--layer-gain", "0"], ["--layer-gain 0", "above 0"]),
         (["--stage-updates", "0"], ["--stage-updates 0", "1 update or more"]),

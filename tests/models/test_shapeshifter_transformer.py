@@ -119,6 +119,7 @@ def test_low_rank_tiny_has_shapeshifters_parameters():
     [
         ("low_rank", 8, 50),
         ("block_low_rank", 2, 12),
+        ("block_low_rank/blocks=2/column_blocks=4", 2, 12),
         ("monarch/blocks=2", 4, 24),
         ("phm", 8, 8),
         ("tensor_train/cores=2", 4, 30),
@@ -134,9 +135,9 @@ def test_every_family_by_one_option(family, layer_rank, embed_rank):
         for module in model.modules()
         if isinstance(module, (FactorizedLinear, FactorizedEmbedding))
     ]
-    name, _, chosen = family.partition("/")
+    name, *chosen = family.split("/")
     assert {type(layer.factors) for layer in layers} == {FAMILIES[name]}
-    for option in filter(None, [chosen]):
+    for option in chosen:
         key, value = option.split("=")
         assert {layer.factors.chosen[key] for layer in layers} == {int(value)}
     counts = count("shapeshifter_transformer_tiny", 500, 500, True, options)
@@ -151,7 +152,7 @@ def test_every_family_by_one_option(family, layer_rank, embed_rank):
         ("--factorization monrch", "--factorization monrch: there is no family 'monrch'; known: "),
         ("--factorization phm/blocks=2", "phm has no option 'blocks'; known: none"),
         ("--factorization monarch/block=2", r"no option 'block'; known: blocks \(default 4\)"),
-        ("--factorization monarch/blocks=900", r"monarch/blocks=900 --embed.*blocks=900 .* 1 to"),
+        ("--factorization monarch/blocks=900", r"monarch/blocks=900 --embed.*blocks=900 .* 0 to"),
         (
             "--factorization word2ket --embed-rank 4",
             r"--layer-rank <=7 .* word2ket is for embeddings",
