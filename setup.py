@@ -17,6 +17,8 @@ def version() -> str:
 HUGGING_FACE = ["transformers>=5,<6"]
 # Tried with 0.21.2.
 PEFT = ["peft>=0.21,<0.22"]
+# recipes/glue.sh: transformers' Trainer, and the scores.
+GLUE = [*HUGGING_FACE, "accelerate>=1.15,<2", "scikit-learn>=1.9,<2"]
 # Plain text to subwords and back.
 TEXT = [
     "regex>=2026.11",
@@ -70,6 +72,7 @@ setup(
         # recipes/deploy.sh, and `shapeshifter translate`, which needs what the corpus was cut with.
         "deploy": ["ctranslate2>=4.8,<5", "safetensors>=0.8,<0.9", *TEXT],
         "hf": HUGGING_FACE,
+        "glue": GLUE,  # beside "recipes"
         "peft": PEFT,  # beside "hf", or for any model of torch's
         "recipes": [
             "joblib>=1.6,<2",
@@ -84,7 +87,7 @@ setup(
         ],
         "benchmarks": PEERS,  # beside "recipes"
         "test": [
-            *HUGGING_FACE,
+            *GLUE,
             *PEFT,
             *PEERS,
             "build>=1.2,<2",  # the sdist and the wheel that the tests install

