@@ -1,12 +1,57 @@
-"""The figures in docs/ that a script can make are those that it makes."""
+"""Figures in docs/ are those that a script makes, where one can, and say where they come from."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from shapeshifter_fairseq.factorizations import Word2KetXS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+FIGURE = re.compile(r"\**(\d+\.\d|\d{1,3},\d{3})")
+COMMIT = re.compile(r"\b(?=\w*\d)[0-9a-f]{7}\b")
+COMMAND = re.compile(
+    r"^```bash|`([A-Z]+=\S+ )?(bash|python|shapeshifter)\s|in\sPython|by\shand|not\skept",
+    re.MULTILINE,
+)
+COMPUTED = "computed, not measured"
+
+
+def tables_of_figures(page: str) -> Iterator[tuple[str, str]]:
+    """Each table with two or more figures, and the text that speaks of it.
+
+    That is the text of its section, of the sections around that, and of the top of the page.
+    """
+    around: list[str] = []
+    for section in re.split(r"^(?=##+ )", page, flags=re.MULTILINE):
+        level = len(section) - len(section.lstrip("#"))
+        del around[max(level - 1, 0) :]
+        around.append(section)
+        for table in re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE):
+            cells = [cell.strip() for cell in table.split("|")]
+            if len([cell for cell in cells if FIGURE.match(cell)]) > 1:
+                yield table, "".join(around).replace(table, "")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_table_of_figures_has_its_command_and_its_commit(path):
+    """Or it says that the command is not kept, or that a formula gives the figures."""
+    for table, text in tables_of_figures(path.read_text(encoding="utf-8")):
+        assert COMMIT.search(text) or COMMIT.search(table) or COMPUTED in text, table
+        assert COMMAND.search(text) or COMPUTED in text, table
+
+
+def test_a_table_without_command_or_commit_is_found():
+    table = "| model | nll |\n| --- | --- |\n| a | 1.50 |\n| b | 2.25 |\n"
+    one = f"## One\n\nCommit 0a1b2c3.\n\n### In it\n\n{table}\n"
+    page = f"# Page\n\nBy `bash x.sh`.\n\n{one}## Two\n\n{table}"
+    (_, first), (_, second) = tables_of_figures(page)
+    assert COMMIT.search(first) and COMMAND.search(first)
+    assert not COMMIT.search(second) and COMMAND.search(second)
 
 
 def test_the_tables_of_word2ket():
