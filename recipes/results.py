@@ -120,13 +120,14 @@ def report(results: Mapping[str, dict[str, Any]], sentences: list[dict[str, str]
     from shapeshifter_fairseq.runs import table
 
     first = next(iter(results.values()))
+    commits = dict.fromkeys(result["git"] or "no git checkout" for result in results.values())
     averaged = f", the mean of {len(first['averaged'])}" if first["averaged"] else ""
     return "\n\n".join(
         [
             f"# {first['recipe']}",
             table({name: [result] for name, result in results.items()}),
             f"{first['split']} set, beam {first['beam']}, {first['checkpoint']}{averaged}. "
-            f"{first['machine']}. Code: {first['git'] or 'no git checkout'}.",
+            f"{first['machine']}. Code: {', '.join(commits)}.",
             "\n".join(f"- {name}: `{x['signature']}`" for name, x in first["scores"].items()),
             *(tabulate(list(each.items()), ["", ""], tablefmt="github") for each in sentences),
         ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes.results import report
 from shapeshifter_fairseq import ShapeshifterError, cli
 from shapeshifter_fairseq.runs import plot, read_runs, table
 
@@ -37,6 +38,15 @@ def write(folder: Path, model: str, parameters: int, seed: int = 1, bleu: float 
 def cells(text: str) -> list[list[str]]:
     rows = [line.strip("|").split("|") for line in text.splitlines()]
     return [[cell.strip() for cell in row] for row in rows[:1] + rows[2:]]
+
+
+def test_a_report_names_the_code_of_all_its_models(tmp_path):
+    more = {"beam": 5, "checkpoint": "best.pt", "averaged": [], "machine": "A computer"}
+    more["scores"] = {"BLEU": {"value": 30.0, "signature": "S"}}
+    commits = {"dense": "0a1b2c3", "narrow": "4d5e6f7+", "small": "0a1b2c3"}
+    runs = [write(tmp_path / m, m, 9, git=git, **more) for m, git in commits.items()]
+    results = {m: json.loads(Path(run, "result.json").read_text()) for m, run in zip(commits, runs)}
+    assert "A computer. Code: 0a1b2c3, 4d5e6f7+.\n" in report(results, [])
 
 
 def test_the_table(tmp_path):
