@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -58,23 +60,36 @@ def _logged(log: str, kind: str) -> list[dict[str, str]]:
 
 
 def _validation(log: str) -> list[dict[str, float]]:
-    """fairseq's results on the validation set, with their updates and seconds.
+    """fairseq's results on the validation set, with their updates and seconds of training.
 
-    After a restart the log may hold an update twice; the later one counts.
+    After a restart the log may hold an update twice; the later one counts. The seconds then go on
+    from those of the checkpoint's update. (They are taken from the times of the lines, because
+    fairseq's own count, "wall", stays 0 after a restart.)
     """
-    found, seconds = {}, 0.0
+    found, seconds_at = {}, {0: 0.0}
+    begun, before = None, 0.0
     for line in log.splitlines():
-        if "| train_inner | {" in line:
-            seconds = float(json.loads(line[line.index("{") :]).get("wall", 0))
-        if "| valid | {" in line:
+        if "| fairseq_cli.train | training on " in line:  # a process starts
+            begun, before = None, 0.0
+        elif loaded := re.search(r"Loaded checkpoint .* @ (\d+) updates", line):
+            before = seconds_at[max(at for at in seconds_at if at <= int(loaded[1]))]
+        elif begun is None and "| begin training epoch " in line:
+            begun = _time_of(line)
+        elif "| valid | {" in line:
             values = json.loads(line[line.index("{") :])
             updates = int(values.get("valid_num_updates", 0))
-            found[updates] = {"updates": updates, "seconds": seconds} | {
+            if begun is not None:  # fairseq-validate's log has no training
+                seconds_at[updates] = before + (_time_of(line) - begun).total_seconds()
+            found[updates] = {"updates": updates, "seconds": seconds_at.get(updates, 0.0)} | {
                 name.removeprefix("valid_"): float(values[name])
                 for name in ("valid_loss", "valid_nll_loss", "valid_bleu")
                 if name in values
             }
     return [found[updates] for updates in sorted(found)]
+
+
+def _time_of(line: str) -> datetime:
+    return datetime.fromisoformat(line[: len("2000-01-01 00:00:00")])
 
 
 def _plain(cfg: Any) -> Any:

@@ -136,6 +136,8 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
         kill_when(killed, moment, learning(moses_data, killed))
     script("multi30k.en-de.sh", *learning(moses_data, killed), DEVICE="cpu")
     assert without_times(result_of(killed)) == without_times(result)
+    seconds = [point["seconds"] for point in result_of(killed)["validation"]]
+    assert seconds == sorted(seconds) and seconds[-1] > 0
     assert (killed / "train.log").read_text().count("=== train") == 2
 
     # Finished, nothing is done again; another setting is not mixed into it.
