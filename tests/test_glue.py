@@ -148,6 +148,7 @@ def test_what_the_hub_gives_is_read_as_the_archives_files_are(monkeypatch, tmp_p
     "text, said",
     [
         ("sentence\tlabel\n", "it holds no example"),
+        ("sentence\tlabel\n\nfine\t2\n", "line 3 has '2' where"),
         ("sentence\nfine\n", "there is no column 'label'"),
         ("sentence\tlabel\nfine\t2\n", "line 2 has '2' where 0 or 1 belongs"),
         ("sentence\tlabel\nfine\t1\nbad\n", "line 3 has not as many columns as the first one"),

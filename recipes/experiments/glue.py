@@ -60,8 +60,8 @@ def main(arguments: Sequence[str]) -> None:
     except ValueError as error:
         raise Failed(str(error)) from error
     with Engine(args.out).alone() as engine:
+        _need_setting(args)
         for run in runs:
-            _need_same_setting(args.out, run)
             _train(engine, run, data, on_cpu)
     say(f"results: {args.out}")
 
@@ -103,19 +103,21 @@ def _fetched(name: str) -> Path:
         def make(part: Path) -> None:
             write_from_hub(task, part)
 
-        engine.do(Step(f"fetch {name}", engine.folder / task.folder, make, "the hub", folder=True))
+        step = Step(f"fetch {name}", engine.folder / task.folder, make, "the hub", folder=True,
+                    way_out="give --from DIR")  # fmt: skip
+        engine.do(step)
         return engine.folder
 
 
-def _need_same_setting(out: Path, run: Run) -> None:
+def _need_setting(args: argparse.Namespace) -> None:
     """Stop if the folder's results have another setting: one table cannot have both."""
-    for file in sorted(out.glob("*/result.json")):
+    for file in sorted(args.out.glob("*/result.json")):
         there = json.loads(file.read_text(encoding="utf-8"))
         for name in SHARED:
-            if there[name] != getattr(run, name):
+            if there[name] != getattr(args, name):
                 raise Failed(
-                    f"{out} holds runs with --{name} {there[name]}; give that, or another folder "
-                    "with --out"
+                    f"{args.out} holds runs with --{name} {there[name]}; give that, or another "
+                    "folder with --out"
                 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -60,18 +59,20 @@ def read(task: Task, file: Path) -> Examples:
     classes = []
     try:
         with _opened(file) as lines:
-            for line, row in enumerate(csv.DictReader(lines, **FORM), start=2):
+            rows = csv.DictReader(lines, **FORM)
+            for row in rows:
+                line, label = f"line {rows.line_num}", row[task.label]
                 if None in row or None in row.values():
-                    raise ValueError(f"line {line} has not as many columns as the first one")
+                    raise ValueError(f"{line} has not as many columns as the first one")
+                if label not in task.labels:
+                    choices = " or ".join(task.labels)
+                    raise ValueError(f"{line} has {label!r} where {choices} belongs")
                 for column, found in zip(task.texts, texts):
                     found.append(row[column])
-                if row[task.label] not in task.labels:
-                    choices = " or ".join(task.labels)
-                    raise ValueError(f"line {line} has {row[task.label]!r} where {choices} belongs")
-                classes.append(task.labels.index(row[task.label]))
+                classes.append(task.labels.index(label))
         if not classes:
             raise ValueError("it holds no example")
-    except (csv.Error, EOFError, KeyError, ValueError) as error:
+    except (csv.Error, EOFError, gzip.BadGzipFile, KeyError, ValueError) as error:
         why = f"there is no column {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{file} is not of the form of {task.folder}'s files: {why}") from None
     return Examples(texts, classes)
@@ -86,17 +87,10 @@ def write_from_hub(task: Task, folder: Path) -> None:
     """Fetch a task from the hub, and write the files that `read` reads."""
     from datasets import load_dataset
 
+    columns = ("sentence",) if len(task.texts) == 1 else ("sentence1", "sentence2")
     for split, theirs in SPLITS.items():
-        rows = load_dataset("nyu-mll/glue", task.on_hub, split=theirs)
         with (folder / f"{split}.tsv").open("w", encoding="utf-8") as file:
-            for words in _rows(task, rows):
-                file.write("\t".join(words) + "\n")
-
-
-def _rows(task: Task, examples: object) -> Iterator[list[str]]:
-    """The head and the rows of a file, from examples with the hub's columns."""
-    names = ("sentence",) if len(task.texts) == 1 else ("sentence1", "sentence2")
-    yield [*task.texts, task.label]
-    for example in examples:
-        texts = (" ".join(example[name].split()) for name in names)
-        yield [*texts, task.labels[example["label"]]]
+            print(*task.texts, task.label, sep="\t", file=file)
+            for row in load_dataset("nyu-mll/glue", task.on_hub, split=theirs):
+                texts = (" ".join(row[column].split()) for column in columns)
+                print(*texts, task.labels[row["label"]], sep="\t", file=file)
