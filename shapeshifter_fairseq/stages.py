@@ -11,18 +11,20 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from torch import nn
+from torch import distributed, nn
 
 from .errors import ShapeshifterError
 from .factorizing import check, factorize, is_factorized
 from .matrices import matrices
 from .plan import Plan, Rule
+from .projection import how_near, relative_error
 
 # The paper's choices: 500 updates a stage (footnote 5), "high-to-low".
 STAGE_UPDATES = 500
 ORDERS = ("last-first", "first-last")
 
-_BLOCK = re.compile(r"(.+\.layers\.\d+)\.")
+# The outermost list of blocks, by the names that fairseq's and Hugging Face's models give it.
+_BLOCK = re.compile(r"((?:.+?\.)??(?:layers?|blocks?|h)\.\d+)\.")
 _TABLES = "embeddings and output"  # what belongs to no block
 
 
@@ -61,28 +63,31 @@ class Stages:
         gains: dict[str, float],
         updates: int,
         order: str | None = None,
+        options: str = "--stage-",
     ) -> Stages:
         """Split a plan for a dense model.
 
-        A block is a module of a list named `layers`, such as decoder.layers.3. The tables
+        A block is a module of a list named `layers`, `layer`, `block`, `blocks` or `h`, such as
+        decoder.layers.3; of a list within a list it is the outer one's. The tables
         (embeddings, output projection, and whatever else is in no block) are the first stage in
         either order: they lose the most (Gupta et al. leave them dense), so they need the most
         updates (docs/tries.md). Matrices that the plan leaves dense are in no stage, and a block
         with only such matrices makes no stage.
 
         Args:
-            updates: K, of --stage-updates.
+            updates: K, from one stage to the next.
             order: one of `ORDERS`; None is the first of them.
+            options: how errors name `updates` and `order`: what stands before these words.
 
         Raises:
             ShapeshifterError: if the plan does not fit the model or factorizes nothing, or K or the
                 order is not valid.
         """
         if updates < 1:
-            raise ShapeshifterError(f"--stage-updates {updates}: give 1 update or more")
+            raise ShapeshifterError(f"{options}updates {updates}: give 1 update or more")
         order = order or ORDERS[0]
         if order not in ORDERS:
-            raise ShapeshifterError(f"--stage-order {order}: choose {' or '.join(ORDERS)}")
+            raise ShapeshifterError(f"{options}order {order}: choose {' or '.join(ORDERS)}")
         check(model, plan)  # now, not only when its stage comes
         rules: dict[str, list[Rule]] = {}
         for matrix in matrices(model):  # encoder first, blocks by number
@@ -100,7 +105,7 @@ class Stages:
         ]
         if not stages:
             raise ShapeshifterError(
-                "--stage-updates has nothing to factorize: the plan leaves every matrix dense"
+                f"{options}updates has nothing to factorize: the plan leaves every matrix dense"
             )
         return cls(stages, updates, gains)
 
@@ -114,9 +119,55 @@ class Stages:
         due = len(self.stages) if num_updates is None else num_updates // self.updates + 1
         return [stage for stage in self.stages[:due] if stage.remaining(model).rules]
 
+    def project(
+        self,
+        stage: Stage,
+        model: nn.Module,
+        num_updates: int,
+        group: distributed.ProcessGroup | None = None,
+    ) -> list[str]:
+        """Replace a stage's trained matrices with their nearest factors.
+
+        Several processes get those of the first one, bit by bit.
+
+        Args:
+            num_updates: how many the model has been trained for.
+            group: the processes that train the model, if torch.distributed is in use; None is all.
+
+        Returns:
+            What to log, a line each.
+        """
+        plan = stage.remaining(model)
+        found = matrices(model)  # they hold the dense weights
+        factorize(model, plan, init="project", **self.gains)
+        done = how_near(found, model)
+        if distributed.is_initialized():
+            self._share(plan, model, group)
+        count = f"{len(done)} matrices" if len(done) > 1 else "1 matrix"
+        lines = [
+            f"stage {self.stages.index(stage) + 1} of {len(self.stages)} at update {num_updates}: "
+            f"{stage.name}, {count}, relative error {relative_error(done):.4f}, "
+            f"{sum(m.before for m in done):,} parameters become {sum(m.after for m in done):,}"
+        ]
+        lines += [f"{matrix.error:8.4f}  {' = '.join(matrix.names)}" for matrix in done]
+        if not self.pending(model):
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            lines.append(f"all stages are done: the model has {parameters:,} parameters")
+        return lines
+
+    @staticmethod
+    def _share(plan: Plan, model: nn.Module, group: distributed.ProcessGroup | None) -> None:
+        for rule in plan.rules:
+            factors = model.get_submodule(rule.pattern).factors
+            for tensor in (*factors.parameters(), *factors.buffers()):
+                if tensor.numel():  # `size` holds nothing
+                    distributed.broadcast(tensor.data, src=0, group=group)
+
     def take_shape_of(self, state: Collection[str], model: nn.Module) -> None:
-        """Factorize the matrices that a state dict holds as factors; it is loaded afterwards."""
+        """Factorize the matrices that a state dict, or a part of it, holds as factors; it is loaded
+        afterwards.
+        """
         rules = [rule for stage in self.stages for rule in stage.remaining(model).rules]
-        there = (rule for rule in rules if f"{rule.pattern}.factors.size" in state)
-        factorize(model, Plan(tuple(there)), **self.gains)
+        held = {name.rpartition(".factors.")[0] for name in state}
+        factorize(model, Plan(tuple(r for r in rules if r.pattern in held)), **self.gains)
         self.loaded = True

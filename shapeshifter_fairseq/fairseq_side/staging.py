@@ -17,18 +17,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable
 
 from fairseq import checkpoint_utils
-from fairseq.distributed import utils as distributed
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 
 from ..errors import ShapeshifterError
-from ..factorizing import factorize
-from ..matrices import matrices
-from ..plan import Rule
-from ..projection import how_near, relative_error
 from ..stages import Stage
 from .optimizer_state import carry_over
 
@@ -133,35 +127,10 @@ class Staging:
             )
 
     def _factorize(self, stage: Stage, num_updates: int) -> None:
-        plan = stage.remaining(self.model)
-        found = matrices(self.model)  # they hold the dense weights
-        factorize(self.model, plan, init="project", **self.stages.gains)
-        done = how_near(found, self.model)
-        self._share(plan.rules)
+        group = self.trainer.data_parallel_process_group
+        for line in self.stages.project(stage, self.model, num_updates, group):
+            logger.info(line)
         self.model.choose_attention_()
-        number = self.stages.stages.index(stage) + 1
-        count = f"{len(done)} matrices" if len(done) > 1 else "1 matrix"
-        logger.info(
-            f"stage {number} of {len(self.stages.stages)} at update {num_updates}: {stage.name}, "
-            f"{count}, relative error {relative_error(done):.4f}, "
-            f"{sum(m.before for m in done):,} parameters become {sum(m.after for m in done):,}"
-        )
-        for matrix in done:
-            logger.info(f"{matrix.error:8.4f}  {' = '.join(matrix.names)}")
-        if not self.stages.pending(self.model):
-            parameters = sum(parameter.numel() for parameter in self.model.parameters())
-            logger.info(f"all stages are done: the model has {parameters:,} parameters")
-
-    def _share(self, rules: Iterable[Rule]) -> None:
-        """Copy the factors of the first process to all others, bit by bit."""
-        if self.trainer.data_parallel_world_size == 1:
-            return
-        for rule in rules:
-            factors = self.model.get_submodule(rule.pattern).factors
-            for tensor in (*factors.parameters(), *factors.buffers()):
-                if tensor.numel():  # `size` holds nothing
-                    group = self.trainer.data_parallel_process_group
-                    distributed.broadcast(tensor.data, src=0, group=group)
 
     def _renew_trainer(self) -> None:
         """Let the trainer make again what depends on the parameters, and keep its state."""

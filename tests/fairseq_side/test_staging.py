@@ -11,10 +11,9 @@ import torch
 from fairseq import checkpoint_utils, options
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.distributed import utils as distributed
 from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
-from torch import Tensor
+from torch import Tensor, distributed
 
 import shapeshifter_fairseq.models  # noqa: F401  (registers the architectures)
 from shapeshifter_fairseq import ShapeshifterError
@@ -285,7 +284,8 @@ def test_processes_share_all_that_a_projection_found(dense, monkeypatch):
     trainer = trainer_with(*STAGED, "--factor-plan", "*embed_tokens=word2ket:1/norm=1")
     trainer.model.load_state_dict(copy.deepcopy(dense))
     sent = []
-    monkeypatch.setattr(Trainer, "data_parallel_world_size", 2)
+    monkeypatch.setattr(Trainer, "data_parallel_process_group", None)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "broadcast", lambda tensor, **_: sent.append(tensor))
     trainer.quantizer._factorize(trainer.get_model().stages.stages[0], 0)
     factors = trainer.get_model().encoder.embed_tokens.factors

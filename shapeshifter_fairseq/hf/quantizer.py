@@ -1,17 +1,8 @@
-"""Hugging Face models in factors, with transformers' own `save_pretrained` and `from_pretrained`::
-
-    from shapeshifter_fairseq import hf
-
-    model = hf.factorize(T5ForConditionalGeneration(config), "*=16,shared=256")
-    model.save_pretrained("small")
-    T5ForConditionalGeneration.from_pretrained("small")  # or AutoModelForSeq2SeqLM
-    AutoModel.from_pretrained("dense", quantization_config=hf.FactorConfig("*encoder*=64"))
-    model.dequantize()  # ordinary layers again
+"""How transformers loads and saves a model in factors.
 
 `from_pretrained` builds a dense model from the configuration and then asks a "quantizer" to replace
 its modules before it reads the weights. Transformers lets other packages register a quantizer, and
-this module registers one. Its configuration, which is saved in config.json, is the plan. Import
-this module before you load such a model.
+this module registers one. Its configuration, which is saved in config.json, is the plan.
 
 Only `nn.Linear` and `nn.Embedding` themselves are replaced (see `matrices`): convolutions,
 normalisation and the `Conv1D` layers of GPT-2 stay dense.
@@ -29,13 +20,13 @@ from transformers import PreTrainedModel
 from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from .errors import ShapeshifterError
-from .factorizations import Factorization
-from .factorizing import factorize as factorize_matrices
-from .factorizing import fold
-from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
-from .plan import Plan
-from .together import build_together
+from ..errors import ShapeshifterError
+from ..factorizations import Factorization
+from ..factorizing import factorize as factorize_matrices
+from ..factorizing import fold
+from ..layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
+from ..plan import Plan
+from ..together import build_together
 
 METHOD = "shapeshifter"
 
@@ -57,16 +48,26 @@ def factorize(model: PreTrainedModel, plan: str, **options: Any) -> PreTrainedMo
     """
     if getattr(model, "hf_quantizer", None) is not None:
         raise ShapeshifterError("the model is factorized or quantized already; take a dense one")
-    quantizer = FactorQuantizer(FactorConfig(plan))
-    quantizer.replace_matrices(model, **options)
-    model.hf_quantizer = quantizer
-    # A copy: other models may be built from the configuration it had.
-    old, config = model.config, copy.deepcopy(model.config)
-    config.quantization_config = quantizer.quantization_config
-    for module in model.modules():
-        if getattr(module, "config", None) is old:
-            module.config = config
+    factorize_matrices(model, Plan.parse(plan), **options)
+    keep_plan(model, plan)
     return model
+
+
+def keep_plan(model: PreTrainedModel, plan: str) -> None:
+    """Let a model be saved, loaded and "dequantized" as what a plan makes of the dense one.
+
+    Call it again after more matrices became factors.
+    """
+    if getattr(model, "hf_quantizer", None) is None:
+        model.hf_quantizer = FactorQuantizer(FactorConfig(plan))
+        # A copy: other models may be built from the configuration it had.
+        old, config = model.config, copy.deepcopy(model.config)
+        config.quantization_config = model.hf_quantizer.quantization_config
+        for module in model.modules():
+            if getattr(module, "config", None) is old:
+                module.config = config
+    model.hf_quantizer.quantization_config.plan = plan
+    model.hf_quantizer.adopt(model)
 
 
 @register_quantization_config(METHOD)
@@ -106,12 +107,17 @@ class FactorQuantizer(HfQuantizer):
 
     def replace_matrices(self, model: PreTrainedModel, **options: Any) -> None:
         factorize_matrices(model, Plan.parse(self.quantization_config.plan), **options)
+        self.adopt(model)
+
+    def adopt(self, model: PreTrainedModel) -> None:
+        """Do what a model needs after matrices of it became factors."""
         build_together(model)
         # Layers that share factors share a module. The declared ties are of parameters, so only
         # those of biases and of matrices that stay dense are declared again.
         for module in model.modules():
             if isinstance(module, PreTrainedModel):
-                self._ties[module] = module._tied_weights_keys, module.all_tied_weights_keys
+                declared = module._tied_weights_keys, module.all_tied_weights_keys
+                self._ties.setdefault(module, declared)
                 names = {name for name, _ in module.named_parameters(remove_duplicate=False)}
                 ties = module.all_tied_weights_keys.items()
                 left = {name: source for name, source in ties if {name, source} <= names}

@@ -1,0 +1,226 @@
+"""Staged factorization while transformers' `Trainer` trains a model::
+
+    staged = hf.StagedFactorization("*encoder.layer.*=low_rank:120", updates=500)
+    trainer = Trainer(model, args, train_dataset=data, callbacks=[staged])
+    trainer.train()  # or train(resume_from_checkpoint=...)
+
+A callback is enough, although it never sees the trainer. A stage changes three things in place, so
+that all who hold them go on with the same objects: the model, the optimizer's groups of parameters,
+and the wrapper of distributed training, which is found by the model that it wraps. A checkpoint is
+loaded before any callback is called; so a hook of the model sees its state first, and gives the
+model the checkpoint's shape.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from transformers import (
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from ..errors import ShapeshifterError
+from ..factorizing import is_factorized
+from ..layers import EMBED_GAIN, LAYER_GAIN
+from ..plan import Plan
+from ..stages import ORDERS, STAGE_UPDATES, Stage, Stages
+from .quantizer import keep_plan
+
+logger = logging.getLogger(__name__)
+
+
+class StagedFactorization(TrainerCallback):
+    """Factorizes a trained dense model stage by stage while `Trainer` trains it.
+
+    A stage is a block, or all matrices outside of the blocks that the plan names; these come first
+    (see `Stages`). Stage i, counted from 0, replaces its trained matrices with their nearest
+    factors before update i * updates + 1. The optimizer keeps its state of all other parameters.
+    Every checkpoint says in its config.json what is factorized in it.
+
+    `load_best_model_at_end` takes the best checkpoint since the last stage: each stage resets the
+    best metric, otherwise the largest model would win.
+
+    Args:
+        plan: which matrix gets which factorization in the end, see `Plan.parse`.
+        updates: from one stage to the next.
+        order: which block comes first, "last-first" or "first-last".
+        layer_gain, embed_gain: as `shapeshifter_fairseq.factorize` takes them.
+
+    Raises:
+        ShapeshifterError: here if the plan does not parse. From `Trainer` if the plan does not fit
+            the model, `updates` or `order` is not valid, the training ends before the last stage,
+            or the model, a checkpoint or the kind of training does not allow stages.
+    """
+
+    def __init__(
+        self,
+        plan: str,
+        updates: int = STAGE_UPDATES,
+        order: str = ORDERS[0],
+        *,
+        layer_gain: float = LAYER_GAIN,
+        embed_gain: float = EMBED_GAIN,
+    ) -> None:
+        self.plan, self.updates, self.order = plan, updates, order
+        self._parsed = Plan.parse(plan)
+        self._gains = {"layer_gain": layer_gain, "embed_gain": embed_gain}
+        self._model: PreTrainedModel | None = None  # from on_init_end on
+
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module,
+        **_: Any,
+    ) -> None:
+        if not isinstance(model, PreTrainedModel):
+            raise ShapeshifterError(
+                f"StagedFactorization needs a model of transformers, not a {type(model).__name__}"
+            )
+        if getattr(model, "hf_quantizer", None) is not None:
+            raise ShapeshifterError(
+                "the model is factorized or quantized already; StagedFactorization begins with the "
+                "dense one, also to go on from a checkpoint by resume_from_checkpoint"
+            )
+        self._stages = Stages.of(
+            model, self._parsed, self._gains, self.updates, self.order, options=""
+        )
+        self._model = model
+        model.register_load_state_dict_pre_hook(self._take_shape)
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module,
+        optimizer: Optimizer,
+        **_: Any,
+    ) -> None:
+        if model is not self._model:
+            raise ShapeshifterError(
+                "give StagedFactorization to Trainer(model, callbacks=[...]) itself: add_callback "
+                "is too late for it, and model_init makes another model"
+            )
+        kind = optimizer.accelerator_state.distributed_type.value  # accelerate wraps optimizers
+        if kind != "NO" and not kind.startswith("MULTI_"):
+            raise ShapeshifterError(
+                f"StagedFactorization does not work with {kind}, which keeps the parameters in its "
+                "own way; train with one process, or with several by torchrun"
+            )
+        last = self._stages.begin_of_last
+        if state.max_steps <= last:
+            raise ShapeshifterError(
+                f"the training has {state.max_steps} updates, but with updates={self.updates} the "
+                f"last of {len(self._stages.stages)} stages begins after {last}; train longer, or "
+                "with a shorter stage"
+            )
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel,
+        optimizer: Optimizer,
+        **_: Any,
+    ) -> None:
+        due = self._stages.pending(model, state.global_step)
+        if len(due) > 1:
+            raise ShapeshifterError(
+                f"the training is at update {state.global_step}: {len(due)} stages are due, but "
+                "the checkpoint has not factorized them; go on with the `updates` and `order` that "
+                "the training began with"
+            )
+        if due:
+            lines = self._factorize(due[0], model, optimizer, state.global_step)
+            # Otherwise the best model would stay one with fewer factorized matrices, which scores
+            # better only because it is larger.
+            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
+            if state.is_world_process_zero:
+                for line in lines:
+                    logger.info(line)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        left = len(self._stages.pending(self._model))
+        if left:
+            logger.warning(
+                f"the training ended at update {state.global_step}: {left} of "
+                f"{len(self._stages.stages)} stages are left, and their matrices are dense"
+            )
+
+    def _factorize(
+        self, stage: Stage, model: PreTrainedModel, optimizer: Optimizer, num_updates: int
+    ) -> list[str]:
+        names = [rule.pattern for rule in stage.remaining(model).rules]
+        weights = [model.get_submodule(name).weight for name in names]
+        lines = self._stages.project(stage, model, num_updates)
+        self._keep_plan()
+        factors = [list(model.get_submodule(name).factors.parameters()) for name in names]
+        exchange(optimizer, dict(zip(weights, factors)), model)
+        wrap_again(model)
+        return lines
+
+    def _take_shape(self, model: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+        """Called before the model loads a state dict, or a part of it."""
+        state = {name.removeprefix(prefix) for name in state}
+        for stage in self._stages.stages:
+            for rule in stage.plan.rules:
+                if is_factorized(model, rule.pattern) and f"{rule.pattern}.weight" in state:
+                    raise ShapeshifterError(
+                        f"{rule.pattern} is dense in the checkpoint, and factorized in the model; "
+                        "begin again with a dense model"
+                    )
+        self._stages.take_shape_of(state, model)
+        self._keep_plan()
+
+    def _keep_plan(self) -> None:
+        """Note in the model's configuration what is factorized, and what is dense as yet."""
+        pending = self._stages.pending(self._model)
+        dense = [f"{rule.pattern}=dense" for stage in pending for rule in stage.plan.rules]
+        if len(pending) < len(self._stages.stages):
+            keep_plan(self._model, ",".join([self.plan, *dense]))
+
+
+def exchange(
+    optimizer: Optimizer, replaced: dict[nn.Parameter, list[nn.Parameter]], model: nn.Module
+) -> None:
+    """Let an optimizer step factors in place of weights, in the weight's group of parameters.
+
+    A group then has the model's order, as it has in a new optimizer, which may load this one's
+    state.
+
+    Args:
+        replaced: factors by the weight that they replaced.
+    """
+    order = {parameter: place for place, parameter in enumerate(model.parameters())}
+    for group in optimizer.param_groups:
+        now = [new for old in group["params"] for new in replaced.get(old, [old])]
+        group["params"] = sorted(now, key=lambda parameter: order.get(parameter, len(order)))
+    for weight in replaced:
+        optimizer.state.pop(weight, None)
+
+
+def wrap_again(model: nn.Module) -> None:
+    """Let `DistributedDataParallel` take up the parameters that a model has now, if it wraps it.
+
+    The wrapper has to stay the same object: the loop of `Trainer` holds it. So it does what it does
+    when it is unpickled.
+    """
+    for wrapper in gc.get_objects():
+        if issubclass(type(wrapper), DistributedDataParallel) and wrapper.module is model:
+            wrapper.__setstate__(wrapper.__getstate__())
+            wrapper._module_parameters = list(model.parameters())  # not the dense weights
