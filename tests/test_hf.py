@@ -29,6 +29,7 @@ from transformers.utils import logging
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, ShapeshifterError, hf
 from shapeshifter_fairseq.factorizations import Factorization
+from shapeshifter_fairseq.layers import EMBED_GAIN, LAYER_GAIN
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 logging.set_verbosity_error()
@@ -265,8 +266,8 @@ def test_what_is_missing_is_drawn_once_and_what_was_loaded_stays():
         parameter._is_hf_initialized = True
     before = key.weight.clone()
     hf.FactorQuantizer._draw_missing(model)
-    assert table.factors._gain() == pytest.approx(hf.EMBED_GAIN, rel=0.1)
-    assert query.factors._gain() == pytest.approx(hf.LAYER_GAIN, rel=0.1)
+    assert table.factors._gain() == pytest.approx(EMBED_GAIN, rel=0.1)
+    assert query.factors._gain() == pytest.approx(LAYER_GAIN, rel=0.1)
     assert output.bias.abs().max() == query.bias.abs().max() == 0
     assert torch.equal(key.weight, before) and (key.bias == 7).all()
 

@@ -41,6 +41,7 @@ def trainer_of(
     *callbacks: TrainerCallback,
     model: nn.Module | None = None,
     compute_metrics: Callable | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
     **options,
 ) -> Trainer:
     draw = torch.Generator().manual_seed(1)
@@ -63,6 +64,7 @@ def trainer_of(
         eval_dataset=data[:4],
         callbacks=[*callbacks],
         compute_metrics=compute_metrics,
+        optimizers=(optimizer, None),
     )
 
 
@@ -180,6 +182,31 @@ def test_resumed_at_any_update_it_goes_on_as_if_nothing_had_been(update, whole, 
         assert torch.equal(resumed.model.state_dict()[name], tensor), name
     one, other = (snapshot(each.optimizer, each.model) for each in (expected, resumed))
     assert all(torch.equal(one[name][key], other[name][key]) for name in one for key in one[name])
+
+
+def test_an_optimizer_of_the_users_keeps_its_groups(tmp_path):
+    """A rate for each block; what is frozen or left out of its groups is not stepped."""
+
+    def trainer(**more) -> Trainer:
+        model = bert(dropout=0)
+        model.cls.predictions.transform.requires_grad_(False)
+        blocks = [{"params": list(one.parameters())} for one in model.bert.encoder.layer]
+        optimizer = torch.optim.AdamW(
+            [{**group, "lr": 10.0 ** -(number + 2)} for number, group in enumerate(blocks)]
+        )
+        plan = "*encoder.layer.*=low_rank:8,*transform*=low_rank:8"
+        callback = hf.StagedFactorization(plan, updates=2, order="first-last")
+        return trainer_of(tmp_path, callback, model=model, optimizer=optimizer, **more)
+
+    whole, again = trainer(), trainer(save_strategy="no")
+    whole.train()
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    for one in (whole, again):
+        groups = [[id(p) for p in group["params"]] for group in one.optimizer.param_groups]
+        blocks = [list(map(id, block.parameters())) for block in one.model.bert.encoder.layer]
+        assert groups == blocks
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], tensor), name
 
 
 def test_the_best_model_is_one_of_the_last_stage(tmp_path):

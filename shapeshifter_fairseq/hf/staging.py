@@ -75,6 +75,7 @@ class StagedFactorization(TrainerCallback):
         self._parsed = Plan.parse(plan)
         self._gains = {"layer_gain": layer_gain, "embed_gain": embed_gain}
         self._model: PreTrainedModel | None = None  # from on_init_end on
+        self._optimizer: Optimizer | None = None  # if the user gave one to Trainer
 
     def on_init_end(
         self,
@@ -82,6 +83,7 @@ class StagedFactorization(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         model: nn.Module,
+        optimizer: Optimizer | None,
         **_: Any,
     ) -> None:
         if not isinstance(model, PreTrainedModel):
@@ -96,7 +98,7 @@ class StagedFactorization(TrainerCallback):
         self._stages = Stages.of(
             model, self._parsed, self._gains, self.updates, self.order, options=""
         )
-        self._model = model
+        self._model, self._optimizer = model, optimizer
         model.register_load_state_dict_pre_hook(self._take_shape)
 
     def on_train_begin(
@@ -165,47 +167,56 @@ class StagedFactorization(TrainerCallback):
     def _factorize(
         self, stage: Stage, model: PreTrainedModel, optimizer: Optimizer, num_updates: int
     ) -> list[str]:
-        names = [rule.pattern for rule in stage.remaining(model).rules]
-        weights = [model.get_submodule(name).weight for name in names]
+        dense = self._dense()
         lines = self._stages.project(stage, model, num_updates)
         self._keep_plan()
-        factors = [list(model.get_submodule(name).factors.parameters()) for name in names]
-        exchange(optimizer, dict(zip(weights, factors)), model)
+        exchange(optimizer, dense, model)
         wrap_again(model)
         return lines
 
     def _take_shape(self, model: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
         """Called before the model loads a state dict, or a part of it."""
-        state = {name.removeprefix(prefix) for name in state}
+        names = {name.removeprefix(prefix) for name in state}
         for stage in self._stages.stages:
             for rule in stage.plan.rules:
-                if is_factorized(model, rule.pattern) and f"{rule.pattern}.weight" in state:
+                if is_factorized(model, rule.pattern) and f"{rule.pattern}.weight" in names:
                     raise ShapeshifterError(
                         f"{rule.pattern} is dense in the checkpoint, and factorized in the model; "
                         "begin again with a dense model"
                     )
-        self._stages.take_shape_of(state, model)
+        dense = self._dense()
+        self._stages.take_shape_of(names, model)
         self._keep_plan()
+        if self._optimizer is not None:
+            exchange(self._optimizer, dense, model)
+
+    def _dense(self) -> dict[str, nn.Parameter]:
+        """The weights that are still to become factors, by the name of their module."""
+        pending = self._stages.pending(self._model)
+        names = [rule.pattern for stage in pending for rule in stage.remaining(self._model).rules]
+        return {name: self._model.get_submodule(name).weight for name in names}
 
     def _keep_plan(self) -> None:
         """Note in the model's configuration what is factorized, and what is dense as yet."""
-        pending = self._stages.pending(self._model)
-        dense = [f"{rule.pattern}=dense" for stage in pending for rule in stage.plan.rules]
-        if len(pending) < len(self._stages.stages):
-            keep_plan(self._model, ",".join([self.plan, *dense]))
+        if len(self._stages.pending(self._model)) < len(self._stages.stages):
+            keep_plan(
+                self._model, ",".join([self.plan, *(f"{name}=dense" for name in self._dense())])
+            )
 
 
-def exchange(
-    optimizer: Optimizer, replaced: dict[nn.Parameter, list[nn.Parameter]], model: nn.Module
-) -> None:
-    """Let an optimizer step factors in place of weights, in the weight's group of parameters.
+def exchange(optimizer: Optimizer, dense: dict[str, nn.Parameter], model: nn.Module) -> None:
+    """Let an optimizer step factors in place of the weights that they replaced, in the same groups.
 
-    A group then has the model's order, as it has in a new optimizer, which may load this one's
-    state.
+    Each group then has the model's order, as in a new optimizer that loads the state of this one.
 
     Args:
-        replaced: factors by the weight that they replaced.
+        dense: weights by the name of the module that had them, also of those that still have them.
     """
+    replaced = {
+        weight: list(model.get_submodule(name).factors.parameters())
+        for name, weight in dense.items()
+        if is_factorized(model, name)
+    }
     order = {parameter: place for place, parameter in enumerate(model.parameters())}
     for group in optimizer.param_groups:
         now = [new for old in group["params"] for new in replaced.get(old, [old])]
