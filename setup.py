@@ -73,6 +73,7 @@ setup(
         "deploy": ["ctranslate2>=4.8,<5", "safetensors>=0.8,<0.9", *TEXT],
         "hf": HUGGING_FACE,
         "glue": GLUE,  # beside "recipes"
+        "hub": ["datasets>=5,<6"],  # beside "glue", to fetch its data
         "peft": PEFT,  # beside "hf", or for any model of torch's
         "recipes": [
             "joblib>=1.6,<2",

@@ -28,6 +28,16 @@ _BLOCK = re.compile(r"((?:.+?\.)??(?:layers?|blocks?|h)\.\d+)\.")
 _TABLES = "embeddings and output"  # what belongs to no block
 
 
+def block_of(name: str) -> str | None:
+    """The block that a module or parameter is in, by its full name, if it is in one.
+
+    >>> block_of("bert.encoder.layer.3.attention.self.query")
+    'bert.encoder.layer.3'
+    """
+    found = _BLOCK.match(name)
+    return found[1] if found else None
+
+
 @dataclass(frozen=True)
 class Stage:
     """What is factorized at once: a block, or all that is outside of the blocks."""
@@ -94,8 +104,7 @@ class Stages:
             names = list(matrix.modules)
             rule = plan.rule_for(names)
             if rule is not None and rule.spec is not None:
-                block = _BLOCK.match(names[0])
-                found = rules.setdefault(block[1] if block else _TABLES, [])
+                found = rules.setdefault(block_of(names[0]) or _TABLES, [])
                 found.append(Rule(names[0], rule.spec, rule.origin))
         blocks = [name for name in rules if name != _TABLES]
         if order == "last-first":

@@ -62,31 +62,31 @@ def tiny(words: int, width: int = 16) -> BertConfig:
 
 
 def test_from_files_to_a_table(source, model, tmp_path):
-    own = ["--from", source, "--model", model, "--out", tmp_path, "--epochs", "2", "--seeds", "3"]
-    models = ["--factorization", "dense,low_rank", "--keep", "60%"]
-    script(RECIPE, "mrpc", *own, *models, DEVICE="cpu")
-    name = "mrpc-low_rank-60.seed3"
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [
-        "mrpc-dense.seed3",
-        name,
-    ]
-    result = json.loads((tmp_path / name / "result.json").read_text())
-    assert [epoch["updates"] for epoch in result["validation"]] == [2, 4]
-    assert result["accuracy"] == result["validation"][-1]["accuracy"]
-    assert 50 < result["kept"] <= 60 and result["failed"] == (
-        result["accuracy"] <= result["majority"]
-    )
-    assert f"--factorization low_rank --keep 60% --seeds 3 --model '{model}'" in result["command"]
-    text = (tmp_path / "report.md").read_text()
-    assert [line.split("|")[2].strip() for line in text.splitlines() if "1)" in line] == [
-        "dense",
-        "low_rank",
+    own = ["mrpc", "--from", source, "--model", model, "--out", tmp_path, "--epochs", "2"]
+    own += ["--seeds", "3", "--factorization", "dense,low_rank", "--keep", "60%"]
+    said = script(RECIPE, *own, DEVICE="cpu")
+    said += script(RECIPE, *own, "--staged", DEVICE="cpu")
+    assert said.count("already there, skipped") == 1  # the dense one
+    names = ("mrpc-dense", "mrpc-low_rank-60", "mrpc-low_rank-60-staged")
+    files = [tmp_path / f"{name}.seed3" / "result.json" for name in names]
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    for result in results:
+        assert [epoch["updates"] for epoch in result["validation"]] == [2, 4]
+        assert result["accuracy"] == result["validation"][-1]["accuracy"]
+        assert result["failed"] == (result["accuracy"] <= result["majority"])
+    dense, at_once, staged = results
+    assert dense["kept"] == 100 and 50 < at_once["kept"] == staged["kept"] <= 60
+    assert "--factorization low_rank --keep 60% --staged --seeds 3" in staged["command"]
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2:4] for line in text.splitlines() if " of 1)" in line]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["dense", ""],
+        ["low_rank", "at once"],
+        ["low_rank", "staged"],
     ]
     assert (tmp_path / "report.png").stat().st_size > 1000
-    said = script(RECIPE, "mrpc", *own, *models, DEVICE="cpu")
-    assert said.count("already there, skipped") == 2
-    error = script(RECIPE, "mrpc", *own, *models, "--lr", "1", DEVICE="cpu", fails=True)
-    assert "holds runs with --lr 0.0001; give that, or another folder with --out" in error
+    with pytest.raises(console.Failed, match="holds runs with --lr 0.0001; give that, or another"):
+        main([*map(str, own), "--lr", "1"])
 
 
 @pytest.mark.parametrize("accuracy, failed", [(68.3, True), (68.4, True), (68.5, False)])

@@ -96,7 +96,9 @@ def _train(engine: Engine, run: Run, data: Sequence[Path], on_cpu: bool) -> None
 
 def _fetched(name: str) -> Path:
     """The folder of GLUE's files from the hub, fetched once for all runs."""
-    need_modules("datasets", way_out="give --from DIR, or run: python -m pip install datasets")
+    need_modules(
+        "datasets", way_out="give --from DIR, or: bash recipes/install.sh recipes glue hub"
+    )
     with Engine(ROOT / "data" / "glue").alone() as engine:
         task = TASKS[name]
 

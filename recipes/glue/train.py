@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,12 +28,11 @@ from shapeshifter_fairseq import hf
 from shapeshifter_fairseq.matrices import matrices
 from shapeshifter_fairseq.plan import Family
 from shapeshifter_fairseq.sizing import largest_rank
+from shapeshifter_fairseq.stages import block_of
 
 from ..results import made_with
 from .setting import BATCH, DENSE, TOKENS, Run, folder_of
 from .tasks import TASKS, Examples, read
-
-_BLOCK = re.compile(r".+\.(?:layers?|block|h)\.\d+(?=\.)")
 
 
 def fine_tune(run: Run, data: Sequence[Path], on_cpu: bool, folder: Path) -> dict[str, Any]:
@@ -104,19 +102,19 @@ def in_factors(model: nn.Module, run: Run, updates: int) -> list[TrainerCallback
     options = "".join(f"/{name}={value}" for name, value in family.options.items())
     for matrix in matrices(model):
         name = next(iter(matrix.modules))
-        if _BLOCK.match(name) and not matrix.is_embedding:
+        if block_of(name) and not matrix.is_embedding:
             most = int(run.keep / 100 * matrix.weight.numel())
             rank = largest_rank({tuple(matrix.weight.shape): 1}, family, most)
             rules[name] = f"{name}={family.name}:{rank}{options}"
     if not rules:
-        raise ValueError(f"--model {run.model} has no list of blocks named layer, block or h")
+        raise ValueError(f"--model {run.model} has no list of blocks that stages.py knows")
     plan = ",".join(rules.values())
     if not run.staged:
         hf.factorize(model, plan, init="project")
         return []
     # The last stage comes at half of the training. The paper has 500 updates a stage, so that six
     # blocks take longer than five epochs of MRPC.
-    stages = len({_BLOCK.match(name)[0] for name in rules})
+    stages = len({block_of(name) for name in rules})
     every = max(1, updates // 2 // max(1, stages - 1))
     return [hf.StagedFactorization(plan, updates=every, order="last-first")]
 
@@ -124,7 +122,7 @@ def in_factors(model: nn.Module, run: Run, updates: int) -> list[TrainerCallback
 def in_blocks(model: nn.Module) -> int:
     """How many numbers the matrices of the blocks hold, dense or in factors; no biases."""
     parts = model.named_parameters()
-    return sum(part.numel() for name, part in parts if _BLOCK.match(name) and part.dim() > 1)
+    return sum(part.numel() for name, part in parts if block_of(name) and part.dim() > 1)
 
 
 def encoded(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> list[dict[str, Any]]:
