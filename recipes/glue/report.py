@@ -57,7 +57,7 @@ def table(results: Sequence[Result]) -> str:
         row = ["all" if family == DENSE else f"{keep:g}%", family]
         row += ["" if family == DENSE else WAYS[staged], f"{group[0]['parameters'] / 1e6:.1f} M"]
         rows.append([*row, *(_cell(group, task, score) for task, score in columns)])
-    head = ["kept", "factorization", "", "parameters", *(f"{x}, {y}" for x, y in columns)]
+    head = ["kept", "factorization", "factorized", "parameters", *(f"{x}, {y}" for x, y in columns)]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
@@ -110,32 +110,32 @@ def plot(results: Sequence[Result]) -> Figure:
 def _lines(axes: Axes, results: Sequence[Result], colours: dict[str, str]) -> None:
     """A dot for each run, a line through the means: whole at once, broken if staged."""
     groups = _groups(results)
-    accuracy = {key: [x["accuracy"] for x in runs] for key, runs in groups.items()}
-    if (100, DENSE, False) in accuracy:
-        dense = fmean(accuracy.pop((100, DENSE, False)))
-        axes.axhline(dense, color="black", ls="--", lw=1, label=DENSE)
-    for family, staged in dict.fromkeys(key[1:] for key in accuracy):
-        line = {keep: y for (keep, *which), y in accuracy.items() if which == [family, staged]}
-        style = {"color": colours[family], "ls": "--" if staged else "-"}
-        name = f"{family}, {WAYS[staged]}"
-        axes.plot(list(line), [fmean(y) for y in line.values()], lw=1.6, label=name, **style)
-        for keep, values in line.items():
-            axes.plot(
-                [keep] * len(values), values, "s" if staged else "o", ms=5, color=style["color"]
-            )
+    axes.set_xticks(sorted({keep for keep, family, _ in groups if family != DENSE}))
+    for family, staged in dict.fromkeys(key[1:] for key in groups):
+        dots = {
+            keep: [run["accuracy"] for run in runs]
+            for (keep, *way), runs in groups.items()
+            if way == [family, staged]
+        }
+        if family == DENSE:
+            axes.axhline(fmean(dots[100]), color="black", ls="--", lw=1, label=DENSE)
+            continue
+        means, style = list(map(fmean, dots.values())), "s--" if staged else "o-"
+        name, colour = f"{family}, {WAYS[staged]}", colours[family]
+        axes.plot(list(dots), means, style[1:], lw=1.6, color=colour, label=name)
+        for keep, values in dots.items():
+            axes.plot([keep] * len(values), values, style[0], ms=5, color=colour)
 
 
 def _bars(axes: Axes, groups: dict[Key, list[Result]], colours: dict[str, str]) -> None:
     """How many of all runs have failed, as figure 3: by factorization, at once and staged."""
-    ways: dict[tuple[str, bool], list[bool]] = {}
-    for (_, *way), runs in groups.items():
-        ways.setdefault((way[0], way[1]), []).extend(run["failed"] for run in runs)
-    names = [
-        f"{x}, {WAYS[y]} ({len(z)})" if x != DENSE else f"{x} ({len(z)})"
-        for (x, y), z in ways.items()
-    ]
-    shares = [100 * fmean(failed) for failed in ways.values()]
-    axes.barh(names, shares, color=[colours.get(family, "black") for family, _ in ways])
+    failed: dict[tuple[str, bool], list[bool]] = {}
+    for (_, family, staged), runs in groups.items():
+        failed.setdefault((family, staged), []).extend(run["failed"] for run in runs)
+    for (family, staged), ones in failed.items():
+        name = DENSE if family == DENSE else f"{family}, {WAYS[staged]}"
+        share = 100 * fmean(ones)
+        axes.barh(f"{name} ({len(ones)})", share, color=colours.get(family, "black"))
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_title("failed runs, % (of how many)", loc="left", fontsize=11)
