@@ -9,16 +9,23 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizer
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    BertTokenizer,
+    EvalPrediction,
+)
 
 from recipes import console
 from recipes.experiments.glue import main
 from recipes.glue.report import report
 from recipes.glue.setting import Run
 from recipes.glue.tasks import TASKS, read, write_from_hub
-from recipes.glue.train import has_failed, in_blocks, in_factors
+from recipes.glue.train import accuracy_of_majority, has_failed, in_blocks, in_factors, scores
 
 from .end_to_end.test_experiments import script
 
@@ -89,9 +96,15 @@ def test_from_files_to_a_table(source, model, tmp_path):
         main([*map(str, own), "--lr", "1"])
 
 
-@pytest.mark.parametrize("accuracy, failed", [(68.3, True), (68.4, True), (68.5, False)])
-def test_a_run_fails_if_it_is_no_better_than_one_class(accuracy, failed):
-    assert has_failed(accuracy, 68.4) == failed
+@pytest.mark.parametrize("right, failed", [(278, True), (279, True), (280, False)])
+def test_a_run_fails_if_it_is_no_better_than_one_class(right, failed):
+    train, dev = [1, 1, 0], [1] * 279 + [0] * 129  # as MRPC's dev set
+    logits = np.array([[0, 1]] * 408)
+    if right != 279:
+        logits[0 if right < 279 else -1] = [1, 0]
+    found = scores(EvalPrediction(logits, np.array(dev)))
+    assert found["accuracy"] == pytest.approx(100 * right / 408)
+    assert has_failed(found["accuracy"], accuracy_of_majority(train, dev)) == failed
 
 
 def test_scores_are_means_over_the_runs_that_have_not_failed(tmp_path):

@@ -81,7 +81,7 @@ def fine_tune(run: Run, data: Sequence[Path], on_cpu: bool, folder: Path) -> dic
         callbacks=in_factors(model, run, math.ceil(len(train.classes) / BATCH) * run.epochs),
     )
     seconds = trainer.train().metrics["train_runtime"]
-    majority = 100 * dev.classes.count(mode(train.classes)) / len(dev.classes)
+    majority = accuracy_of_majority(train.classes, dev.classes)
     return {
         **result_of(run, trainer.state.log_history, majority),
         "parameters": sum(part.numel() for part in model.parameters()),
@@ -137,6 +137,12 @@ def scores(predicted: EvalPrediction) -> dict[str, float]:
     both = predicted.label_ids, predicted.predictions.argmax(-1)
     found = {"accuracy": accuracy_score(*both), "F1": f1_score(*both, zero_division=0)}
     return {name: 100 * value for name, value in found.items()}
+
+
+def accuracy_of_majority(train: Sequence[int], dev: Sequence[int]) -> float:
+    """The accuracy on `dev` of always giving the most frequent class of `train`, in percent."""
+    # By the same function as in `scores`: 100 * 279 / 408 is a little less than 279 / 408 * 100.
+    return 100 * accuracy_score(dev, [mode(train)] * len(dev))
 
 
 def has_failed(accuracy: float, majority: float) -> bool:
