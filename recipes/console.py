@@ -69,7 +69,6 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self._optionals.title = "options"
 
     def split(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         """The options, and what comes after --."""

@@ -94,12 +94,12 @@ class Devices:
             frequency += 1
         return ["--max-tokens", str(share // frequency), "--update-freq", str(frequency)]
 
-    def launch(self, module: str, arguments: Sequence[str]) -> list[str]:
+    def launch(self, module: str, arguments: Sequence[object]) -> list[str]:
         """The command that runs a module of fairseq's on every device.
 
         (On GPUs this is fp16, because `fairseq-train --bf16` is for TPUs.)
         """
-        words = [*python(module), *arguments]
+        words = python(module, *arguments)
         words += ["--cpu"] * (self.device == "cpu") + ["--fp16"] * (self.precision == "fp16")
         if self.count == 1:
             # Else fairseq starts a process for every GPU that it sees.

@@ -25,7 +25,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from .console import Failed, is_full, reason_of, say
+from .console import Failed, is_full, reason_of, say, variable
 
 ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = ROOT / "shapeshifter_fairseq"
@@ -211,9 +211,8 @@ class Engine:
         return {}
 
     def _remember(self, step: Step, stamp: dict[str, Any] | None) -> None:
-        write(
-            self.folder / "steps.json", json.dumps({**self._stamps(), step.name: stamp}, indent=1)
-        )
+        stamps = {**self._stamps(), step.name: stamp}
+        write(self.folder / "steps.json", json.dumps(stamps, indent=1))
 
     def note(self, text: str) -> None:
         """Write a line to the log and nothing to the screen."""
@@ -245,10 +244,13 @@ class Engine:
         if self.dry:
             self._show(shown(line))
             return
-        bar = self._bar(name, progress)
+        from tqdm import tqdm
+
+        total, hidden = (progress.total, False) if progress else (None, True)
+        place = {"position": self.row, "dynamic_ncols": True}
         with (
             log.open("a", encoding="utf-8") as file,
-            bar,
+            tqdm(total=total, desc=name, mininterval=1, disable=hidden, **place) as bar,
             subprocess.Popen(
                 [str(word) for word in command],
                 stdout=subprocess.PIPE,
@@ -273,13 +275,6 @@ class Engine:
                     bar.write(line.rstrip(), file=sys.stderr)
         if process.returncode:
             raise Failed(f"{name} failed: {last} (log: {log})")
-
-    def _bar(self, name: str, progress: Progress | None) -> Any:
-        from tqdm import tqdm
-
-        total, hidden = (progress.total, False) if progress else (None, True)
-        place = {"position": self.row, "dynamic_ncols": True}
-        return tqdm(total=total, desc=name, mininterval=1, disable=hidden, **place)
 
     def into(self, file: Path, line: str) -> None:
         """Write the output of a shell command to a file, whole or not at all; or print it."""
@@ -322,7 +317,7 @@ def side_by_side(jobs: int, chains: Sequence[Callable[[int], None]]) -> None:
         chain.result()
 
 
-def python(module: str, *arguments: str | Path) -> list[str]:
+def python(module: str, *arguments: object) -> list[str]:
     """The command that runs a module with this Python."""
     return [sys.executable, "-m", module, *map(str, arguments)]
 
@@ -372,6 +367,11 @@ def lines_of(path: Path) -> list[str]:
 def threads() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def share_threads(jobs: int = 1) -> None:
+    """Let each of several processes use its share of the cores, unless OMP_NUM_THREADS is set."""
+    os.environ["OMP_NUM_THREADS"] = str(variable("OMP_NUM_THREADS", -(-threads() // jobs)))
 
 
 def _change(known: dict[str, Any], step: Step) -> str:

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from .devices import Devices
 from .engine import ROOT, Engine, Step, python, write
 from .evaluation import RESULT, Evaluation
 from .results import write_result
-from .training import train
+from .training import DROPOUT, train
 
 AVERAGED = 10  # checkpoints, the last ones
+DELIGHT = "delight_transformer_"  # its architectures
 FAMILIES = {"lowrank": "low_rank", "monarch": "monarch/blocks=4", "phm": "phm"}
 
 OUTPUT = """\
@@ -123,13 +125,13 @@ class Experiment:
     def _arch_of(self, model: str) -> str:
         if model != "delight":
             return self.arch
-        ours, delight = "shapeshifter_transformer_", "delight_transformer_"
+        ours = "shapeshifter_transformer_"
         if not self.arch.startswith(ours):
             raise Failed(
                 f"--model delight: --arch {self.arch} has no counterpart in DeLighT; give --arch "
-                f"{delight}iwslt (or _wmt16, _wmt14, _tiny) alone"
+                f"{DELIGHT}iwslt (or _wmt16, _wmt14, _tiny) alone"
             )
-        return self.arch.replace(ours, delight)
+        return self.arch.replace(ours, DELIGHT)
 
     def _setting(self, args: argparse.Namespace) -> str:
         return self.setting.format(updates=args.max_update)
@@ -154,7 +156,14 @@ class Experiment:
             evaluation.need(data)
             need_modules("tabulate")
         corpus = self.corpus(data, args.target, args.dry_run)
-        options = ["--arch", self._arch_of(args.model), *self._training(args), *flags]
+        arch = self._arch_of(args.model)
+        train_in = partial(
+            train,
+            data=data,
+            options=["--arch", arch, *self._training(args), *flags],
+            devices=where,
+            dropout=() if arch.startswith(DELIGHT) else DROPOUT,  # DeLighT's depends on its width
+        )
 
         def after_training(engine: Engine) -> None:
             average(engine, self.takes_best)
@@ -164,15 +173,15 @@ class Experiment:
 
         engine = Engine(out, dry=args.dry_run)
         if where.node_rank:  # the first machine does the rest
-            train(engine, data, options, where)
+            train_in(engine)
             return
         with engine.alone():
-            train(engine, data, options, where)
+            train_in(engine)
             if not args.dry_run:
                 # Only now, so that a call that was refused leaves nothing.
                 commands: list[str] = []
                 dry = Engine(out, dry=True, show=commands.append)
-                train(dry, data, options, where)
+                train_in(dry)
                 after_training(dry)
                 write(out / "commands.sh", "\n".join(commands))
             after_training(engine)
@@ -243,16 +252,12 @@ def average(engine: Engine, takes_best: bool = False) -> None:
     checkpoints = ["--last", str(AVERAGED), run]
     if takes_best:
         checkpoints = [run / "checkpoint_best.pt"]
-    command = ["average", run / "averaged.pt", *checkpoints, "--force"]
-    made_from = [[path.name, path.stat().st_mtime_ns] for path in sorted(run.glob("checkpoint*"))]
-    engine.do(
-        Step(
-            "average",
-            run / "averaged.pt",
-            lambda _: engine.run(python("shapeshifter_fairseq", *command), name="average"),
-            made_from,
-        )
+    command = python(
+        "shapeshifter_fairseq", "average", run / "averaged.pt", *checkpoints, "--force"
     )
+    made_from = [[path.name, path.stat().st_mtime_ns] for path in sorted(run.glob("checkpoint*"))]
+    make = partial(engine.run, command, "average")
+    engine.do(Step("average", run / "averaged.pt", lambda _: make(), made_from))
 
 
 def add_dry_run(parser: Parser) -> None:
@@ -271,15 +276,12 @@ def report(
     Returns:
         whether they were written now
     """
-    run, facts = engine.folder, (recipe, model, checkpoint)
     if engine.dry:
         return False
+    run, facts = engine.folder, (recipe, model, checkpoint)
     made_from = [recipe, model, checkpoint.name, (run / RESULT).stat().st_mtime_ns]
-    return engine.do(
-        Step(
-            "report",
-            run / "result.json",
-            lambda _: write_result(run, data, corpus, *facts),
-            made_from,
-        )
-    )
+
+    def make(_: Path) -> None:
+        write_result(run, data, corpus, *facts)
+
+    return engine.do(Step("report", run / "result.json", make, made_from))

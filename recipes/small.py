@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from shapeshifter_fairseq.corpus import Corpus
 
 from .console import need_modules, say, variable
 from .devices import Devices
-from .engine import ROOT, Engine, side_by_side, threads
+from .engine import ROOT, Engine, share_threads, side_by_side
 from .evaluation import Evaluation
 from .experiment import report
 from .training import train
@@ -65,8 +64,7 @@ class Small:
         core: that takes three quarters of the time of one after the other.
         """
         jobs = variable("JOBS", 2)
-        share = -(-threads() // jobs)
-        os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(share)
+        share_threads(jobs)
         if not dry:
             need_modules("fairseq_cli", "matplotlib", "sacrebleu", "sentencepiece", "tabulate")
         localisation = import_module("preparation.datasets.localisation")

@@ -17,21 +17,26 @@ PAPERS = [
     *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", "1e-4"),
     *("--lr", "5e-4", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "15000"),
     *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
-    *("--dropout", "0.3"),
 ]
-# DeLighT's dropout depends on its width: its architectures set it.
-_OWN_DROPOUT = "delight_transformer"
+DROPOUT = ("--dropout", "0.3")  # theirs too
 # Options that do not make it another training: how often it saves and validates.
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 
 
-def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) -> None:
+def train(
+    engine: Engine,
+    data: Path,
+    options: Sequence[str],
+    devices: Devices,
+    dropout: Sequence[str] = DROPOUT,
+) -> None:
     """Train on `data` into the engine's folder; resume from the last whole checkpoint.
 
     Args:
         options: of fairseq-train, which override the papers'; --max-update is needed. With
             --tokens-per-update, the batch of an update on all devices together, --max-tokens is
             the most that a device holds at once, and --update-freq follows.
+        dropout: the papers' option; empty if the architecture sets it.
 
     Raises:
         Failed: if an option is missing or cannot be used, or fairseq fails.
@@ -55,26 +60,20 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
     main_node = devices.node_rank == 0
     log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
     on_cpu = devices.device == "cpu"
-    has_dropout = by_name(others).get("--arch", "").startswith(_OWN_DROPOUT)
-    papers = PAPERS[: PAPERS.index("--dropout")] if has_dropout else PAPERS
 
     def make(_: Path) -> None:
         if not engine.dry and _go_on(save, main_node) >= updates:
             # Killed after the last update: fairseq would make one more.
             say(f"train: {save} has its {updates} updates already")
             return
-        command = [data, "--user-dir", USER_DIR, "--save-dir", save, *papers, *batch, "--seed", "1"]
-        command += ["--update-epoch-batch-itr", "True", "--log-format", "json"]
-        command += [
-            "--log-interval",
-            _log_interval(updates),
-            "--tensorboard-logdir",
-            save / "tensorboard",
-        ]
-        command += ["--num-workers", "0"] * on_cpu + others
-        command += ["--max-update", updates]
+        command = [data, "--user-dir", USER_DIR, "--save-dir", save, *PAPERS, *dropout, *batch]
+        command += ["--seed", "1", "--update-epoch-batch-itr", "True", "--log-format", "json"]
+        # A short training has more lines: they move the bar.
+        command += ["--log-interval", max(1, min(20, updates // 50))]
+        command += ["--tensorboard-logdir", save / "tensorboard"]
+        command += [*["--num-workers", "0"] * on_cpu, *others, "--max-update", updates]
         engine.run(
-            devices.launch("fairseq_cli.train", [str(word) for word in command]),
+            devices.launch("fairseq_cli.train", command),
             name=f"train {save.name}",
             log=log,
             progress=Progress(
@@ -89,11 +88,6 @@ def train(engine: Engine, data: Path, options: Sequence[str], devices: Devices) 
         engine.do(step)
     elif not engine.is_done(step):  # the first machine records the steps
         make(save)
-
-
-def _log_interval(updates: int) -> int:
-    """Updates from line to line of the log, which move the bar: 20, or fewer if it is short."""
-    return max(1, min(20, updates // 50))
 
 
 def _own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes.training import _log_interval
 from tests.end_to_end.test_experiments import script
 
 pytestmark = pytest.mark.slow
@@ -111,7 +110,3 @@ def test_a_dry_run_of_staged_keeps_what_has_diverged(data, tmp_path):
     call = ["--only", mark.parent.name, "--data", data, "--out", tmp_path, "--dry-run"]
     assert "fairseq-train " in script("staged.sh", *call, DEVICE="cpu")
     assert mark.exists()
-
-
-def test_the_bar_moves_in_short_trainings_too():
-    assert [_log_interval(updates) for updates in (1, 50, 300, 1000, 50_000)] == [1, 1, 6, 20, 20]

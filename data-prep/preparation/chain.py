@@ -85,10 +85,11 @@ class Chain:
         return self._step("text", make, (archives, catalogs, cleaning, wheels), "", TEXT, **how)
 
     def _files(self) -> Path:
+        options = self.options
         texts = {"train": self.facts.train, "valid": self.facts.valid, "test": self.facts.test}
         names = {split: text.pairs(*self.pair) for split, text in texts.items() if text}
         every = [name for pairs in names.values() for pair in pairs for name in pair]
-        raw = have(every, self.options)
+        raw = have(every, options.work, options.source, options.mirror, options.checksums)
         plain = self.dataset.without_diacritics
 
         def make(out: Path) -> None:
@@ -175,11 +176,10 @@ def describe(folder: Path) -> str:
         corpus = Corpus.read(folder)
         if count(folder, corpus) != corpus:
             raise ValueError(f"{folder}: corpus.json does not fit the data")
-        source, target = corpus.source, corpus.target
-        one, other = ((folder / f"dict.{side}.txt").read_bytes() for side in (source, target))
+        *_, joined = corpus.dictionaries(folder)
     except (OSError, ValueError) as error:
         raise Failed(f"{error}; remove {folder} and run again") from error
     sentences = ", ".join(f"{number} {split}" for split, number in corpus.sentences.items())
     types = " and ".join(f"{number} {side}" for side, number in corpus.types.items())
-    types = f"dictionary of {corpus.types[source]}" if one == other else f"dictionaries of {types}"
-    return f"{sentences} sentences; {types} types"
+    one = f"dictionary of {corpus.types[corpus.source]}"
+    return f"{sentences} sentences; {one if joined else f'dictionaries of {types}'} types"

@@ -1,7 +1,6 @@
 """A dataset: facts, which need no package, and a script that makes a corpus of them."""
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.console import Failed, Parser, folder, need_modules, need_place, positive
-from recipes.engine import ROOT, Engine, refuse_foreign
+from recipes.engine import ROOT, Engine, refuse_foreign, threads
 from shapeshifter_fairseq.corpus import Corpus, Moses
 
 MODULES = "fairseq_cli joblib polib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm"
@@ -170,7 +169,7 @@ class Dataset:
             if option not in self.without:
                 how = {"metavar": metavar, "type": kinds[metavar], "help": text.format(**names)}
                 parser.add_argument(option, dest={"--from": "source"}.get(option), **how)
-        defaults = {"vocab_size": self.vocab_size, "workers": len(os.sched_getaffinity(0))}
+        defaults = {"vocab_size": self.vocab_size, "workers": threads()}
         parser.set_defaults(source=None, mirror="", checksums=None, **defaults)
         return parser
 

@@ -9,7 +9,6 @@ starts cut downloads over, goes on without verification when a certificate is ba
 mirror. pooch (1.9.0) starts cut downloads over as well.
 """
 
-import argparse
 import gzip
 import hashlib
 import time
@@ -44,24 +43,27 @@ def locate(address: str, mirror: str) -> tuple[str, str, str]:
     return url, name, extra.get("md5", "")
 
 
-def have(names: Sequence[str], options: argparse.Namespace) -> dict[str, str]:
-    """Get texts, from --from or the network; returns FILE::MEMBER for each ADDRESS::MEMBER.
+def have(
+    names: Sequence[str],
+    work: Path,
+    source: Path | None = None,
+    mirror: str = "",
+    checksums: Path | None = None,
+) -> dict[str, str]:
+    """Get texts, from `source` or the network; returns FILE::MEMBER for each ADDRESS::MEMBER.
 
     A name that is not an address is a file of the user's own.
     """
-    folder = options.source or options.work / "download"
-    local = {name: name for name in names if "://" not in name}
-    for name in local:
-        if not Path(name.partition(SEPARATOR)[0]).is_file():
-            raise Failed(f"there is no {name.partition(SEPARATOR)[0]}")
-    addresses = {name: name.partition(SEPARATOR)[0] for name in names if name not in local}
-    if not addresses:
-        return local
-    remotes = {address: locate(address, options.mirror) for address in addresses.values()}
+    folder = source or work / "download"
+    places = {name: name.partition(SEPARATOR)[0] for name in names}
+    remotes = {place: locate(place, mirror) for place in places.values() if "://" in place}
+    for place in places.values():
+        if place not in remotes and not Path(place).is_file():
+            raise Failed(f"there is no {place}")
     missing = [remote for remote in remotes.values() if not (folder / remote[1]).is_file()]
-    if missing and options.source:
+    if missing and source:
         raise Failed("--from {2} holds no {1} (it comes from {0})".format(*missing[0][:2], folder))
-    sums = _read_checksums(options.checksums) if options.checksums else {}
+    sums = _read_checksums(checksums) if checksums else {}
     if missing:
         say("download ...")
         folder.mkdir(exist_ok=True)
@@ -72,16 +74,13 @@ def have(names: Sequence[str], options: argparse.Namespace) -> dict[str, str]:
                     fetched.write(f"{found}  {name}\n")
         except (OSError, ValueError) as error:
             raise Failed(f"the step 'download' failed: {reason_of(error)} -- {OFFLINE}") from error
-    elif not options.source:
+    elif remotes and not source:
         say("download: already there, skipped")
-    files = {address: folder / name for address, (_, name, _) in remotes.items()}
+    files = {place: folder / name for place, (_, name, _) in remotes.items()}
     for file in files.values():
         if file.name in sums and digest(file, "sha256") != sums[file.name]:
-            raise Failed(f"{file} differs from its checksum in {options.checksums}; fetch it again")
-    found = {
-        name: name.replace(address, str(files[address])) for name, address in addresses.items()
-    }
-    return {**local, **found}
+            raise Failed(f"{file} differs from its checksum in {checksums}; fetch it again")
+    return {name: name.replace(at, str(files.get(at, at))) for name, at in places.items()}
 
 
 def _read_checksums(file: Path) -> dict[str, str]:

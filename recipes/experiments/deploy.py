@@ -16,7 +16,7 @@ from typing import Any
 from shapeshifter_fairseq.corpus import Corpus
 
 from ..console import Failed, Parser, need_modules, say
-from ..engine import USER_DIR, Engine, Step, fingerprint, lines_of, python, threads, write
+from ..engine import USER_DIR, Engine, Step, fingerprint, lines_of, python, share_threads, write
 from ..evaluation import RESULT, Evaluation, read_evaluation
 
 PRECISIONS = ("float32", "int8")
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     need_modules("ctranslate2", way_out="run: bash recipes/install.sh fairseq recipes deploy")
     if not args.checkpoint.is_file():
         raise Failed(f"there is no checkpoint {args.checkpoint}; train first (recipes/train.sh)")
-    os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(threads())
+    share_threads()
     data = Path(os.environ.get("DATA") or _data_of(args.checkpoint))
     out = args.out or args.checkpoint.parent / "deployed"
     split, beam = os.environ.get("SPLIT") or "test", os.environ.get("BEAM") or "5"

@@ -136,16 +136,17 @@ class Lesson:
         if not self.engine.dry:
             ignored = shutil.ignore_patterns("train.*", ".stamp")
             shutil.copytree(self.data, folder, dirs_exist_ok=True, ignore=ignored)
-        command = python("fairseq_cli.preprocess", *self.languages, "--destdir", folder)
-        command += [
+        options = [
+            *self.languages,
+            "--destdir",
+            folder,
             "--trainpref",
-            str(self.engine.folder / "train"),
-            "--workers",
-            str(self.workers),
+            self.engine.folder / "train",
         ]
+        options += ["--workers", self.workers]
         for option, language in zip(("--srcdict", "--tgtdict"), self.pair):
-            command += [option, str(self.data / f"dict.{language}.txt")]
-        self.engine.run(command, "binarise")
+            options += [option, self.data / f"dict.{language}.txt"]
+        self.engine.run(python("fairseq_cli.preprocess", *options), "binarise")
 
 
 def _sentences(side: Path) -> int:

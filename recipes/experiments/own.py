@@ -37,8 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     first = Parser("--data DATA [options]", ABOUT, rest="fairseq-train")
     first.add_argument("--data", type=folder, required=True)
     first.add_argument("--arch", default=ARCH)
-    at = list(arguments).index("--") if "--" in arguments else len(arguments)
-    own, _ = first.parse_known_args(list(arguments[:at]))
+    own, _ = first.parse_known_args(arguments)
     if not own.data.is_dir():
         raise Failed(f"there is no folder {own.data}; bash data-prep/prepare-own.sh makes one")
     corpus = Corpus.read(own.data)

@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from ..console import Failed, Parser, folder, positive, say, variable
-from ..engine import ROOT, Engine, python, side_by_side, threads, write
+from ..devices import Devices
+from ..engine import ROOT, Engine, python, share_threads, side_by_side, write
 from ..experiment import add_dry_run
 
 MODELS = "dense,shapeshifter,narrow,small"
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str]) -> None:
     add("recipe", metavar="RECIPE")
     add("--models", default=MODELS, metavar="LIST", help=f"of the recipe (default {MODELS})")
     add("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N (default 1)")
-    add("--minutes", type=float, metavar="N", help="stop trainings that are not done by then")
+    add("--minutes", type=float, default=inf, metavar="N",
+        help="stop trainings that are not done by then")  # fmt: skip
     add("--max-update", type=positive, metavar="N", help="length (default: the recipe's)")
     add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the recipe's)")
     add("--out", type=folder, metavar="DIR", help="results (default runs/table.RECIPE)")
@@ -68,64 +71,39 @@ def main(arguments: Sequence[str]) -> None:
         for seed in range(1, args.seeds + 1)
         for model in args.models.split(",")
     }
-    jobs = 1 if args.dry_run else variable("JOBS", len(runs) if _has_gpu() else 2)
-    end = time.monotonic() + 60 * args.minutes if args.minutes else None
-    share = variable("OMP_NUM_THREADS", -(-threads() // jobs))
-    environment = {"NPROC": "1", "OMP_NUM_THREADS": str(share)}
-    one = partial(_run, end=end, dry=args.dry_run, environment=environment)
+    on_gpu = Devices.find(args.dry_run).device == "cuda"
+    jobs = 1 if args.dry_run else variable("JOBS", len(runs) if on_gpu else 2)
+    share_threads(jobs)
+    os.environ["NPROC"] = "1"
+    one = partial(_run, end=time.monotonic() + 60 * args.minutes, dry=args.dry_run)
     side_by_side(jobs, [partial(one, run, command) for run, command in runs.items()])
     if not args.dry_run:
         _compare(out, list(runs))
 
 
-def _has_gpu() -> bool:
-    from ..devices import Devices
-
-    return Devices.find().device == "cuda"
-
-
-def _run(
-    run: Path,
-    command: list[str],
-    row: int,
-    end: float | None,
-    dry: bool,
-    environment: dict[str, str],
-) -> None:
+def _run(run: Path, command: list[str], row: int, end: float, dry: bool) -> None:
     """One training to its score, until the end of the time."""
     if dry:
         subprocess.run(command, check=True)
         return
-    left = None if end is None else end - time.monotonic()
-    if left is not None and left <= 0:
+    if (left := end - time.monotonic()) <= 0:
         return
     run.mkdir(parents=True, exist_ok=True)
-    say(f"{run.name} ... (log: {run / 'recipe.log'})")
-    with (run / "recipe.log").open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+    path, status = run / "recipe.log", None
+    say(f"{run.name} ... (log: {path})")
+    with path.open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            status = process.wait(left)
-        except subprocess.TimeoutExpired:
-            status = None
+            with suppress(subprocess.TimeoutExpired):
+                status = process.wait(left)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait()
     if status:
-        log = run / "recipe.log"
-        raise Failed(f"{run.name} failed: {_last_line(log)} (log: {log})")
+        last = path.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+        raise Failed(f"{run.name} failed: {last} (log: {path})")
     say(f"{run.name}: {'done' if status == 0 else 'stopped at the end of the time'}")
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 def _compare(out: Path, runs: Sequence[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,8 +74,7 @@ def _fetch(source: Path | None) -> None:
 
     # A folder of the user's own is only read, so it needs no lock.
     with Engine(ROOT / "data" / "squad", dry=bool(source)).alone() as engine:
-        options = Namespace(source=source, work=engine.folder, mirror="", checksums=None)
-        have([f"{WEB}/{name}#md5={md5}" for name, md5 in FILES.items()], options)
+        have([f"{WEB}/{name}#md5={md5}" for name, md5 in FILES.items()], engine.folder, source)
 
 
 def _parser() -> Parser:

@@ -226,7 +226,7 @@ def test_a_dry_run_needs_neither_data_nor_fairseq_and_writes_nothing(tmp_path):
     "arguments, expected",
     [
         (["--seed", "7", "--max-update", "50"], {"--seed": "7", "--max-update": "50"}),
-        (["--max-update", "50"], {"--save-interval-updates": "5"}),
+        (["--max-update", "50"], {"--save-interval-updates": "5", "--log-interval": "1"}),
         (["--data", "my data", "--out", "my run"], {"--save-dir": "my run"}),
         (["--", "--dropout", "0.2", "--lr=1e-3"], {"--dropout": "0.2", "--lr": "1e-3"}),
         (["--", "--max-tokens", "1024"], {"--max-tokens": "1024", "--update-freq": "4"}),

@@ -1,6 +1,7 @@
 """A language pair of one's own, from text files."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from recipes.console import Failed
@@ -68,11 +69,9 @@ def main(arguments: Sequence[str]) -> None:
         sets = {name: _files(getattr(options, name), pair) for name in ("valid", "test")}
         rest = {name: Text([files]) for name, files in sets.items()}
     by_length = Filter(subwords=True, max_length=options.max_length, ratio=options.max_ratio)
-    dataset = Dataset(
-        "own",
-        ABOUT,
-        options.vocab_size,
-        KINDS[options.subwords],
+    dataset = replace(
+        own,
+        subwords=KINDS[options.subwords],
         facts=Facts(text, filters=[by_length], **rest),
         moses=Moses(normalise=True, lowercase=options.lowercase) if options.moses else None,
         joined=options.dictionaries == "one",
