@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import IO, Any
 
 from .console import Failed, is_full, reason_of, say, variable
@@ -93,7 +92,6 @@ class Engine:
         folder: where `steps.json` is and, unless a step has its own, the log.
         log: name of the log in it.
         dry: print the commands of the steps, and run nothing.
-        row: of the screen, for the bar.
         show: prints the commands.
     """
 
@@ -103,10 +101,9 @@ class Engine:
         log: str = "steps.log",
         *,
         dry: bool = False,
-        row: int = 0,
         show: Callable[[str], object] = say,
     ) -> None:
-        self.folder, self.log, self.dry, self.row = folder, folder / log, dry, row
+        self.folder, self.log, self.dry = folder, folder / log, dry
         self._show = show
         self._lock: list[int] = []
 
@@ -247,10 +244,10 @@ class Engine:
         from tqdm import tqdm
 
         total, hidden = (progress.total, False) if progress else (None, True)
-        place = {"position": self.row, "dynamic_ncols": True}
+        how = {"mininterval": 1, "dynamic_ncols": True, "disable": hidden}
         with (
             log.open("a", encoding="utf-8") as file,
-            tqdm(total=total, desc=name, mininterval=1, disable=hidden, **place) as bar,
+            tqdm(total=total, desc=name, **how) as bar,
             subprocess.Popen(
                 [str(word) for word in command],
                 stdout=subprocess.PIPE,
@@ -292,27 +289,14 @@ class Engine:
         Path(part.name).replace(file)
 
 
-def side_by_side(jobs: int, chains: Sequence[Callable[[int], None]]) -> None:
-    """Run chains of steps, `jobs` at a time; each gets a row of the screen.
-
-    If one fails, the others still run to their ends.
+def side_by_side(jobs: int, chains: Sequence[Callable[[], None]]) -> None:
+    """Run chains of steps, `jobs` at a time. If one fails, the others still run to their ends.
 
     Raises:
         Failed: the error of the first one that failed.
     """
-    rows: SimpleQueue[int] = SimpleQueue()
-    for row in range(jobs):
-        rows.put(row)
-
-    def one(chain: Callable[[int], None]) -> None:
-        row = rows.get()
-        try:
-            chain(row)
-        finally:
-            rows.put(row)
-
     with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(one, chain) for chain in chains]
+        running = [pool.submit(chain) for chain in chains]
     for chain in running:
         chain.result()
 

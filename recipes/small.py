@@ -113,9 +113,9 @@ class Small:
             split: the set that is translated.
         """
 
-        def one(name: str, row: int) -> None:
+        def one(name: str) -> None:
             run, options = runs[name]
-            with Engine(run, dry=self.dry, row=row).alone() as engine:
+            with Engine(run, dry=self.dry).alone() as engine:
                 self.train(engine, updates, options, tokens)
                 best = run / "checkpoint_best.pt"
                 self.score(engine, best, split=split)

@@ -169,10 +169,9 @@ class Staged:
         self.trainings, self.args, self.more, self.out = trainings, args, more, out
         self.dense = args.dense or out / Run("dense").folder / "checkpoint_best.pt"
 
-    def do(self, run: Run, row: int) -> None:
+    def do(self, run: Run) -> None:
         """Train one run, if it is trained, score and report it."""
-        dry = self.trainings.dry
-        with Engine(self.out / run.folder, dry=dry, row=row).alone() as engine:
+        with Engine(self.out / run.folder, dry=self.trainings.dry).alone() as engine:
             checkpoint = engine.folder / "checkpoint_best.pt"
             if run.way == "before":
                 checkpoint = engine.folder / "projected.pt"

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
         _compare(out, list(runs))
 
 
-def _run(run: Path, command: list[str], row: int, end: float, dry: bool) -> None:
+def _run(run: Path, command: list[str], end: float, dry: bool) -> None:
     """One training to its score, until the end of the time."""
     if dry:
         subprocess.run(command, check=True)

@@ -36,17 +36,8 @@ TINY = (
 
 
 def run_words(data: Path, out: Path, updates: int, *more: str) -> list[str]:
-    return [
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        "--max-update",
-        str(updates),
-        "--",
-        *TINY,
-        *more,
-    ]
+    where = ["--data", str(data), "--out", str(out), "--max-update", str(updates)]
+    return [*where, "--", *TINY, *more]
 
 
 def learning(data: Path, out: Path) -> list[str]:

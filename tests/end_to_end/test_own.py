@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import resource
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,28 +104,10 @@ def test_a_place_where_nothing_can_be_written_is_found_before_the_work(option, t
     assert not (tmp_path / "work" / "text").exists()
 
 
-def test_without_room_nothing_is_half_and_it_goes_on_later(tmp_path):
-    """A limit of the shell stands in for the disk."""
-    (tmp_path / "pairs.tsv").write_text("\n".join(ROWS))
-    call = [*CODES, "--tsv", tmp_path / "pairs.tsv", "--valid", "8", "--test", "8"]
-    call += ["--vocab-size", "90", "--work", tmp_path / "work", "--dest", tmp_path / "bin"]
-    limits = (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-    small = partial(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
-    message = refused(prepare("own", *call, limit=small))
-    assert "the step 'text' failed: a file became larger than this shell allows" in message
-    assert not (tmp_path / "bin").exists() and not (tmp_path / "work" / "text").exists()
-    assert prepare("own", *call).status == 0
-
-
 def test_results_that_cannot_be_written_are_found_before_the_work(made):
     error = script("own.sh", "--data", made, "--out", "/proc/no/out", fails=True)
     assert error.startswith("own.sh: error: nothing can be written in /proc/no/out: ")
     assert len(error.splitlines()) == 1
-
-
-def test_help_has_what_own_text_needs():
-    said = script("own.sh", "--help")
-    assert said.startswith("usage: own.sh --data DATA [options]") and "--arch ARCH" in said
 
 
 def test_it_is_trained_scored_and_compared(made, tmp_path):

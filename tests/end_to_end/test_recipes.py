@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ from tests.data_prep.scripts import prepare
 from tests.test_prepare_localisation import wheels  # noqa: F401  (a fixture)
 
 from .conftest import ROOT, SMALL, TRAINING
+from .test_experiments import environment
+from .test_experiments import script as script_anywhere
 
 SETTING = [*SMALL, *TRAINING, "--no-epoch-checkpoints", "--save-interval-updates", "2"]
 # The made-up corpus holds a few dozen sentences; by default fairseq drops a batch that is no
@@ -33,16 +36,7 @@ SETTING = [*SMALL, *TRAINING, "--no-epoch-checkpoints", "--save-interval-updates
 SETTING += ["--required-batch-size-multiple", "1"]
 
 
-def script(name: str, *arguments: str | Path, fails: bool = False) -> tuple[str, str]:
-    done = subprocess.run(
-        ["bash", str(ROOT / "recipes" / name), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stdout, done.stderr
+script = partial(script_anywhere, DEVICE="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +52,15 @@ def runs(data, tmp_path_factory) -> Path:
     """A dense and a factorized model, trained for 4 updates."""
     folder = tmp_path_factory.mktemp("recipe runs")
     script("train.sh", data, folder / "ours", *SETTING, "--max-update", "4")
-    script(
-        "train.sh", data, folder / "dense", *SETTING, "--max-update", "4", "--factor-plan=*=dense"
-    )
+    dense = [*SETTING, "--max-update", "4", "--factor-plan=*=dense"]
+    script("train.sh", data, folder / "dense", *dense)
     return folder
 
 
 def test_finished_training_is_not_repeated(data, runs):
     checkpoint = runs / "ours" / "checkpoint_last.pt"
     before = checkpoint.stat().st_mtime_ns
-    said, _ = script("train.sh", data, runs / "ours", *SETTING, "--max-update", "4")
+    said = script("train.sh", data, runs / "ours", *SETTING, "--max-update", "4")
     assert "skipped" in said and checkpoint.stat().st_mtime_ns == before
 
 
@@ -90,7 +83,7 @@ def test_evaluate_and_report(data, runs):
         assert len(hypotheses) == len(references)
     scores = json.loads((runs / "ours" / "scores.json").read_text())
     assert {score["name"] for score in scores} == {"BLEU", "chrF2"}
-    said, _ = script("evaluate.sh", data, runs / "ours" / "checkpoint_best.pt", runs / "ours")
+    said = script("evaluate.sh", data, runs / "ours" / "checkpoint_best.pt", runs / "ours")
     assert "skipped" in said
 
     # What the quickstart prints.
@@ -107,24 +100,23 @@ def test_evaluate_and_report(data, runs):
     assert text.count("| Ours ") == text.count("| Dense ") > 1  # in the table, and in the examples
 
 
-def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path, monkeypatch):
-    monkeypatch.setenv("SHARD", "60")
-    monkeypatch.setenv("DEVICE", "cpu")
+def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path):
+    distil = partial(script, "distil.sh", SHARD="60")
     teacher, out = runs / "dense" / "checkpoint_last.pt", tmp_path / "taught data"
     options = ["--max-len-a", "0", "--max-len-b", "8", "--beam", "2", "--batch-size", "4"]
 
     # Killed after the first translations: they are not made again.
     command = ["bash", ROOT / "recipes" / "distil.sh", data, teacher, out, *options]
     work = tmp_path / "taught data.teacher"
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as killed:
+    how = {"env": environment(DEVICE="cpu", SHARD="60"), "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, start_new_session=True, **how) as killed:
         while not (work / "shard1.log").exists():
             assert killed.poll() is None
             time.sleep(0.02)
         os.killpg(killed.pid, signal.SIGKILL)
     assert not out.exists()
-    said, progress = script("distil.sh", data, teacher, out, *options)
+    said = distil(data, teacher, out, *options)
     assert "teach 0: already there, skipped" in said and "taught by" in said
-    assert "teach, 1 of" not in progress and "teach, 2 of" in progress
     assert not work.exists()
 
     # What fairseq makes of it in one go.
@@ -145,11 +137,11 @@ def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path, m
         assert sentences(out, split, side) == sentences(data, split, side)
     assert (out / "raw" / "test.en").read_text() == (data / "raw" / "test.en").read_text()
 
-    said, _ = script("distil.sh", data, teacher, out, *options)
+    said = distil(data, teacher, out, *options)
     assert "skipped" in said
-    _, error = script("distil.sh", data, teacher, data, *options, fails=True)
+    error = distil(data, teacher, data, *options, fails=True)
     assert f"{data} is DATA itself" in error
-    _, error = script("distil.sh", data, teacher, runs, *options, fails=True)
+    error = distil(data, teacher, runs, *options, fails=True)
     assert f"{runs} exists and was not made by this script" in error
     script("train.sh", out, tmp_path / "pupil", *SETTING, "--max-update", "1")
     assert (tmp_path / "pupil" / "checkpoint_last.pt").exists()
@@ -160,7 +152,7 @@ def test_families_are_trained_scored_and_compared(data, tmp_path):
     small = "--encoder-layers 1 --decoder-layers 1 --layer-rank 2 --embed-rank 4 --log-interval 1"
     where = ["--updates", "4", "--data", data, "--out", out]
     only = ["low_rank", "monarch", "--", *small.split(), "--required-batch-size-multiple", "1"]
-    said, _ = script("families.sh", *where, *only)
+    said = script("families.sh", *where, *only)
     rows = [line for line in said.splitlines() if line.startswith(("| low_rank", "| monarch"))]
     assert len(rows) == 2 and all(row in (out / "compare.md").read_text() for row in rows)
     plots = {path.stem for path in out.glob("*.png")}
@@ -172,14 +164,13 @@ def test_families_are_trained_scored_and_compared(data, tmp_path):
         assert 0 < result["last_training_nll"] < 20
         assert [point["updates"] for point in result["validation"]] == [1, 2, 3, 4]
         assert result["seconds"]["training"] > 0 and "BLEU" in result["scores"]
-    said, _ = script("families.sh", *where, *only)
+    said = script("families.sh", *where, *only)
     for step in ("train", "evaluate", "report"):
         assert said.count(f"{step}: already there, skipped") == 2
 
 
-def test_all_families_have_about_equal_parameters(monkeypatch):
-    monkeypatch.setenv("DEVICE", "cpu")  # so that no script imports torch to look for GPUs
-    said, _ = script("families.sh", "--dry-run")
+def test_all_families_have_about_equal_parameters():
+    said = script("families.sh", "--dry-run")
     totals = {}
     for words in map(shlex.split, said.splitlines()):
         if words[0] == "fairseq-train":
@@ -191,9 +182,8 @@ def test_all_families_have_about_equal_parameters(monkeypatch):
     assert max(totals.values()) <= 1.03 * min(totals.values()) <= 1.03 * 0.2 * dense
 
 
-def test_the_sizes_of_staged_are_what_their_names_say(monkeypatch):
-    monkeypatch.setenv("DEVICE", "cpu")
-    said, _ = script("staged.sh", "--dry-run", "--seeds", "1")
+def test_the_sizes_of_staged_are_what_their_names_say():
+    said = script("staged.sh", "--dry-run", "--seeds", "1")
     trained = [words for words in map(shlex.split, said.splitlines()) if "--save-dir" in words]
     assert len(trained) == 1 + 9 * 3
     for words in trained[1:]:
@@ -222,7 +212,7 @@ def test_staged_trains_and_scores_a_run(data, runs, tmp_path):
     assert (result["updates"], result["checkpoint"]) == (6, "checkpoint_best.pt")
     assert "BLEU" in result["scores"]
     assert "stage 5 of 5 at update 4" in (run / "train.log").read_text()
-    said, _ = script("staged.sh", *call)
+    said = script("staged.sh", *call)
     assert "train: already there, skipped" in said and "evaluate: already there" in said
 
 
@@ -231,29 +221,29 @@ def test_what_has_diverged_is_a_result_and_is_tried_again_with_other_options_onl
     call += ["--scratch-updates", "4"]
     more = ["--", *SMALL, "--required-batch-size-multiple", "1", "--clip-norm", "0", "--lr"]
     more += ["1e30", "--warmup-updates", "0"]
-    said, _ = script("staged.sh", *call, *more)
+    said = script("staged.sh", *call, *more)
     assert "has diverged, which counts as failed" in said
-    said, _ = script("staged.sh", *call, *more)
+    said = script("staged.sh", *call, *more)
     assert "has diverged, skipped" in said and "counts as failed" not in said
     # It made a checkpoint, which is not mixed with another training.
     other = [*call, *more, "--log-interval", "1"]
-    _, error = script("staged.sh", *other, fails=True)
+    error = script("staged.sh", *other, fails=True)
     assert "begun with other options: then less; now --log-interval 1" in error
     run = tmp_path / "low_rank-30-scratch.seed1"
     for path in run.glob("checkpoint*"):
         path.unlink()
-    said, _ = script("staged.sh", *other)
+    said = script("staged.sh", *other)
     assert "counts as failed" in said
     assert (run / "train.log").read_text().count("\n=== train") == 2
 
 
-def test_deploy(data, runs, tmp_path, monkeypatch):
+def test_deploy(data, runs, tmp_path):
     """Fold, convert, compare, translate standard input; again, and nothing is made anew."""
     # CTranslate2 never expects the padding token; fairseq leaves it its share of the probability,
     # which after four updates is large enough to make long translations look worse.
-    monkeypatch.setenv("BEAM", "1")
     out = tmp_path / "deployed here"
-    said, _ = script("deploy.sh", runs / "ours" / "checkpoint_best.pt", out)
+    deploy = partial(script, "deploy.sh", runs / "ours" / "checkpoint_best.pt", out, BEAM="1")
+    said = deploy()
     rows = json.loads((out / "deploy.json").read_text())
     assert list(rows) == ["fairseq, factors", "CTranslate2, float32", "CTranslate2, int8"]
     sentences = (data / "raw" / "test.de").read_text().splitlines()
@@ -280,8 +270,7 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
         if changed:
             raw = other / "raw" / "test.en"
             raw.write_text(raw.read_text().replace("the", "no"))
-        monkeypatch.setenv("DATA", str(other))
-        script("deploy.sh", runs / "ours" / "checkpoint_best.pt", out)
+        deploy(DATA=str(other))
         found = {path.name for path in times if path.stat().st_mtime_ns != times[path]}
         assert found - {"steps.json", "steps.log", "lock"} == set(changed)
 
@@ -319,19 +308,11 @@ def test_deploy(data, runs, tmp_path, monkeypatch):
     ],
 )
 def test_wrong_calls_are_one_line(name, arguments, words):
-    _, error = script(name, *arguments, fails=True)
+    error = script(name, *arguments, fails=True)
     assert len(error.splitlines()) == 1 and words in error
 
 
 def test_a_mistake_in_an_option_reaches_the_screen(data, tmp_path):
     options = [*SETTING, "--max-update", "1", "--layer-rank", "0"]
-    _, error = script("train.sh", data, tmp_path / "save", *options, fails=True)
+    error = script("train.sh", data, tmp_path / "save", *options, fails=True)
     assert "--layer-rank 0" in error and "Traceback" not in error
-
-
-@pytest.mark.parametrize(
-    "name", "train evaluate deploy distil quickstart families staged install".split()
-)
-def test_help_teaches(name):
-    said, _ = script(f"{name}.sh", "--help")
-    assert said.startswith("usage: ") and "PYTHON" in said

@@ -110,14 +110,6 @@ def test_mistakes_are_one_line(recipe, own, said):
     assert len(error.splitlines()) == 1 and said in error
 
 
-@pytest.mark.parametrize("recipe", [IWSLT, GIGAWORD])
-def test_help_teaches(recipe):
-    said = script(recipe, "--help")
-    assert said.startswith(f"usage: {recipe}") and "--order N" in said
-    assert "data-prep/prepare-" in said and max(map(len, said.splitlines())) <= 100
-    assert ("ROUGE-1" in said) == (recipe == GIGAWORD)
-
-
 # --- run to the end -----------------------------------------------------------------------------
 
 
