@@ -15,8 +15,9 @@ die() {
 # The release that the figures in the README were measured with.
 TORCH='torch==2.13.0'
 
-usage() {
-  cat <<'HELP'
+case ${1-} in
+  -h | --help)
+    cat <<'HELP'
 usage: install.sh [EXTRA ...]
 
 Make the folder .venv in the repository, and install this project into it, editable, with the named
@@ -31,11 +32,6 @@ example:
   bash recipes/install.sh fairseq recipes test
   . .venv/bin/activate
 HELP
-}
-
-case ${1-} in
-  -h | --help)
-    usage
     exit
     ;;
 esac

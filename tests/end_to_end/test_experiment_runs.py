@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights
 from tests.data_prep import made_up
 from tests.data_prep.scripts import prepare
 
-from .conftest import ROOT
+from .conftest import ROOT, call
 from .test_experiments import environment, script
 from .test_training import NEEDS_CUDA
 
@@ -142,8 +141,7 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     error = script("multi30k.en-de.sh", *other, fails=True, DEVICE="cpu")
     assert "begun with other options: then --dropout 0; now --dropout 0.1;" in error
 
-    compare = [sys.executable, "-m", "shapeshifter_fairseq", "compare", f"A={whole}", f"B={killed}"]
-    done = subprocess.run(compare, cwd=ROOT, capture_output=True, text=True, check=True, timeout=99)
+    done = call("shapeshifter", "compare", f"A={whole}", f"B={killed}")
     assert f"{result['parameters']:,} (100.0%)" in done.stdout
 
 

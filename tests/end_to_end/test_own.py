@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -114,12 +112,10 @@ def test_it_is_trained_scored_and_compared(made, tmp_path):
     arch = ["--data", made, "--arch", "shapeshifter_transformer_tiny", "--max-update", "2"]
     runs = {model: tmp_path / model for model in ("shapeshifter", "dense")}
     for model, run in runs.items():
-        call = [*arch, "--model", model, "--out", run, "--", *TINY]
-        script("own.sh", *call, DEVICE="cpu")
+        script("own.sh", *arch, "--model", model, "--out", run, "--", *TINY, DEVICE="cpu")
         assert result_of(run)["recipe"] == "my corpus.xx-yy"
         assert len(lines(run / "hypotheses.txt")) == 7
-    compare = [sys.executable, "-m", "shapeshifter_fairseq", "compare", *runs.values()]
-    done = subprocess.run(compare, capture_output=True, text=True, check=True)
+    done = call("shapeshifter", "compare", *runs.values())
     assert "| shapeshifter | " in done.stdout and "| dense " in done.stdout
     assert "commands.sh" in {path.name for path in runs["dense"].iterdir()}
     error = script("own.sh", "--data", tmp_path / "nowhere", fails=True)

@@ -118,17 +118,21 @@ def test_the_wheel_says_what_an_index_shows(wheel):
     assert (wheel / "shapeshifter_fairseq" / "py.typed").is_file()
 
 
-def test_the_installed_command_counts(wheel, tmp_path):
-    words = "params --arch shapeshifter_transformer_iwslt --vocab 8848".split()
-    done = subprocess.run(
+def installed(wheel: Path, cwd: Path, *words: str) -> str:
+    """What the installed command says."""
+    return subprocess.run(
         [sys.executable, "-m", "shapeshifter_fairseq", *words],
-        cwd=tmp_path,
+        cwd=cwd,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(wheel)},
         check=True,
-    )
-    assert "9,375,744" in done.stdout
+    ).stdout
+
+
+def test_the_installed_command_counts(wheel, tmp_path):
+    words = "params --arch shapeshifter_transformer_iwslt --vocab 8848".split()
+    assert "9,375,744" in installed(wheel, tmp_path, *words)
 
 
 def generate_from(user_dir: Path, cwd: Path, corpus: Path, trained: Path, path: str) -> int:
@@ -151,17 +155,9 @@ def test_user_dir_by_path_from_another_folder(trained, corpus, tmp_path):
 
 
 def test_user_dir_from_an_installed_wheel(trained, corpus, tmp_path, wheel):
-    answer = subprocess.run(
-        [sys.executable, "-m", "shapeshifter_fairseq", "user-dir"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(wheel)},
-        check=True,
-    )
-    installed = Path(answer.stdout.strip())
-    assert installed == wheel / "shapeshifter_fairseq"
-    assert generate_from(installed, tmp_path, corpus, trained, str(wheel)) == 12
+    user_dir = Path(installed(wheel, tmp_path, "user-dir").strip())
+    assert user_dir == wheel / "shapeshifter_fairseq"
+    assert generate_from(user_dir, tmp_path, corpus, trained, str(wheel)) == 12
 
 
 def test_user_dir_both_installed_and_named_by_path(trained, corpus, tmp_path, wheel):

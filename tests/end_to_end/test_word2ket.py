@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +12,7 @@ import pytest
 import sacrebleu
 import torch
 
-from .conftest import ROOT
+from .conftest import ROOT, call
 from .test_experiment_runs import TEST, kill_when, lines_of, moses_data, result_of  # noqa: F401
 from .test_experiments import dry_run, options, script
 
@@ -175,6 +173,5 @@ def test_headlines_to_rouge(headlines, tmp_path):
     assert 100 > one >= longest >= two > 5
     assert "| ROUGE-L " in (run / "report.md").read_text(encoding="utf-8")
     out = tmp_path / "plots"
-    compare = [sys.executable, "-m", "shapeshifter_fairseq", "compare", run, "--out", out]
-    said = subprocess.run(compare, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = call("shapeshifter", "compare", run, "--out", out).stdout
     assert "word2ket-order3-rank2" in said and (out / "rouge-1.png").exists()
