@@ -49,7 +49,8 @@ DEFAULT = 200
 
 ABOUT = f"""\
 Take a trained dense Transformer of the quickstart's size to 50%, 30% and 15% of its parameters in
-each FAMILY ({" ".join(FAMILIES)}) and compare, on the validation set of the quickstart's corpus:
+each FAMILY ({" ".join(FAMILIES)}) and compare, on the validation set of the
+quickstart's corpus:
 
   before     its projection, without fine-tuning
   at-once    its projection, fine-tuned

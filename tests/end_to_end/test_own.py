@@ -12,6 +12,7 @@ from recipes.engine import lines_of as lines
 from tests.data_prep import made_up
 from tests.data_prep.scripts import prepare, refused
 
+from .conftest import call
 from .test_experiment_runs import TINY, result_of
 from .test_experiments import script
 
