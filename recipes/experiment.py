@@ -191,15 +191,13 @@ class Experiment:
     def _training(self, args: argparse.Namespace) -> list[str]:
         """fairseq-train's options beside those of the model."""
         # A short training has its checkpoints closer together.
-        every = str(max(1, min(args.max_update // AVERAGED, self.save_every)))
-        return [
-            *shlex.split(self._setting(args)),
-            *("--seed", str(args.seed), "--max-update", str(args.max_update)),
-            *("--tokens-per-update", str(self.tokens_per_update)),
-            *("--save-interval-updates", every, "--keep-interval-updates", str(AVERAGED)),
-            *("--keep-last-epochs", str(AVERAGED), "--validate-interval-updates", every),
-            *("--validate-interval", "1000000"),
-        ]
+        every = max(1, min(args.max_update // AVERAGED, self.save_every))
+        return shlex.split(
+            f"{self._setting(args)} --seed {args.seed} --max-update {args.max_update} "
+            f"--tokens-per-update {self.tokens_per_update} --save-interval-updates {every} "
+            f"--keep-interval-updates {AVERAGED} --keep-last-epochs {AVERAGED} "
+            f"--validate-interval-updates {every} --validate-interval 1000000"
+        )
 
     def corpus(self, data: Path, target: str, dry: bool = False) -> Corpus:
         """The corpus in a folder; in a dry run without one, what its preparation would make."""

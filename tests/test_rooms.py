@@ -10,27 +10,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "shapeshifter_fairseq"
 # From the bottom up: a room imports itself and what stands above it here.
-ROOMS = [
-    *(
-        "errors",
-        "writing",
-        "corpus",
-        "translating",
-        "factorizations",
-        "layers",
-        "together",
-        "undrawn",
-        "plan",
-        "sizing",
-        "beside_weights",
-        "matrices",
-        "factorizing",
-        "adapters",
-        "packing",
-    ),
-    *("projection", "stages", "testing", "fairseq_side", "models", "hf", "theory", "runs"),
-    *("commands", "cli"),
-]
+ROOMS = (
+    "errors writing corpus translating factorizations layers together undrawn plan sizing "
+    "beside_weights matrices factorizing adapters packing projection stages testing fairseq_side "
+    "models hf theory runs commands cli"
+).split()
 FAIRSEQS_OWN = {"fairseq", "omegaconf"}
 KNOW_FAIRSEQ = {"fairseq_side", "models", "commands"}
 
