@@ -53,6 +53,7 @@ def test_a_best_checkpoint_that_was_cut_off_is_made_whole(loss, updates, data, t
     assert updates_of(save / "checkpoint_best.pt") == updates
     assert updates_of(save / "checkpoint_last.pt") == 4
     assert not list(save.glob("*.part"))
+    assert "already there, skipped" in script("train.sh", data, save, *ARCH, DEVICE="cpu")
 
 
 def begun(save: Path, *options: str, data: Path) -> None:

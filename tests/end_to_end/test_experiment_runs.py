@@ -195,21 +195,6 @@ def test_two_processes_see_the_batch_of_one_and_stop_where_they_were_told(moses_
     assert seen["2"][0] == pytest.approx(seen["1"][0], rel=0.2)
 
 
-def test_a_training_killed_after_its_last_update_makes_no_other(moses_data, tmp_path):
-    arguments = ["--arch", "shapeshifter_transformer_tiny", *TINY, "--save-interval-updates", "2"]
-    save = tmp_path / "run"
-    script("train.sh", moses_data, save, *arguments, "--max-update", "4", DEVICE="cpu")
-    finished = (save / "steps.json").read_text()
-    (save / "steps.json").write_text(finished.replace('"until": 4', '"until": null'))
-    last = save / "checkpoint_last.pt"
-    last.write_bytes(last.read_bytes()[:5000])
-    said = script("train.sh", moses_data, save, *arguments, "--max-update", "4", DEVICE="cpu")
-    assert "has its 4 updates already" in said
-    state = torch.load(last, weights_only=True)
-    assert state["optimizer_history"][-1]["num_updates"] == 4
-    assert (save / "steps.json").read_text() == finished
-
-
 def test_compounds_in_parts(moses_data, tmp_path):
     """Scored in parts, as files that a reader can score again."""
     arch = ["--arch", "shapeshifter_transformer_tiny", *TINY, "--max-update", "1"]

@@ -103,12 +103,6 @@ def test_a_place_where_nothing_can_be_written_is_found_before_the_work(option, t
     assert not (tmp_path / "work" / "text").exists()
 
 
-def test_results_that_cannot_be_written_are_found_before_the_work(made):
-    error = script("own.sh", "--data", made, "--out", "/proc/no/out", fails=True)
-    assert error.startswith("own.sh: error: nothing can be written in /proc/no/out: ")
-    assert len(error.splitlines()) == 1
-
-
 def test_it_is_trained_scored_and_compared(made, tmp_path):
     arch = ["--data", made, "--arch", "shapeshifter_transformer_tiny", "--max-update", "2"]
     runs = {model: tmp_path / model for model in ("shapeshifter", "dense")}
