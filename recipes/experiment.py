@@ -246,16 +246,13 @@ class Experiment:
 
 def average(engine: Engine, takes_best: bool = False) -> None:
     """Make averaged.pt from the last checkpoints, or from the best one alone."""
-    run = engine.folder
+    run, averaged = engine.folder, engine.folder / "averaged.pt"
     checkpoints = ["--last", str(AVERAGED), run]
     if takes_best:
         checkpoints = [run / "checkpoint_best.pt"]
-    command = python(
-        "shapeshifter_fairseq", "average", run / "averaged.pt", *checkpoints, "--force"
-    )
+    command = python("shapeshifter_fairseq", "average", averaged, *checkpoints, "--force")
     made_from = [[path.name, path.stat().st_mtime_ns] for path in sorted(run.glob("checkpoint*"))]
-    make = partial(engine.run, command, "average")
-    engine.do(Step("average", run / "averaged.pt", lambda _: make(), made_from))
+    engine.do(Step("average", averaged, lambda _: engine.run(command, "average"), made_from))
 
 
 def add_dry_run(parser: Parser) -> None:

@@ -136,14 +136,8 @@ class Lesson:
         if not self.engine.dry:
             ignored = shutil.ignore_patterns("train.*", ".stamp")
             shutil.copytree(self.data, folder, dirs_exist_ok=True, ignore=ignored)
-        options = [
-            *self.languages,
-            "--destdir",
-            folder,
-            "--trainpref",
-            self.engine.folder / "train",
-        ]
-        options += ["--workers", self.workers]
+        options = [*self.languages, "--destdir", folder]
+        options += ["--trainpref", self.engine.folder / "train", "--workers", self.workers]
         for option, language in zip(("--srcdict", "--tgtdict"), self.pair):
             options += [option, self.data / f"dict.{language}.txt"]
         self.engine.run(python("fairseq_cli.preprocess", *options), "binarise")
