@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from shapeshifter_fairseq import Plan, ShapeshifterError, factorize
-from shapeshifter_fairseq.stages import Stages
+from shapeshifter_fairseq.stages import Stages, block_of
 
 GAINS = {"layer_gain": 2.0, "embed_gain": 6.0}
 
@@ -121,6 +121,32 @@ def test_a_model_takes_the_shape_of_a_state(done):
         assert torch.equal(fresh.state_dict()[name], tensor), name
     found.take_shape_of(half.state_dict(), fresh)  # nothing is left to do
     assert fresh.state_dict().keys() == half.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "name, block",
+    [
+        ("decoder.layers.11.self_attn.q_proj", "decoder.layers.11"),
+        ("bert.encoder.layer.0.output.dense", "bert.encoder.layer.0"),
+        ("encoder.block.3.layer.1.DenseReluDense.wi", "encoder.block.3"),  # T5: the outer list
+        ("transformer.h.10.mlp.fc", "transformer.h.10"),
+        ("layers.2.fc1", "layers.2"),
+        ("albert_layers.0.ffn", None),
+        ("classifier.0", None),
+    ],
+)
+def test_a_block_is_one_of_the_outermost_list(name, block):
+    assert block_of(name) == block
+
+
+def test_a_model_takes_the_shape_of_a_state_that_comes_in_parts():
+    half, fresh, found = model(), model(), stages()
+    factorize(half, found.stages[0].remaining(half), init="project", **GAINS)
+    for name, tensor in half.state_dict().items():  # each tensor a part
+        found.take_shape_of([name], fresh)
+        fresh.load_state_dict({name: tensor}, strict=False)
+    for name, tensor in half.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], tensor), name
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from ..errors import ShapeshifterError
 from ..factorizing import is_factorized
 from ..layers import EMBED_GAIN, LAYER_GAIN
 from ..plan import Plan
-from ..stages import ORDERS, STAGE_UPDATES, Stage, Stages
+from ..stages import ORDERS, STAGE_UPDATES, Stages
 from .quantizer import keep_plan
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class StagedFactorization(TrainerCallback):
         self._parsed = Plan.parse(plan)
         self._gains = {"layer_gain": layer_gain, "embed_gain": embed_gain}
         self._model: PreTrainedModel | None = None  # from on_init_end on
-        self._optimizer: Optimizer | None = None  # if the user gave one to Trainer
+        self._optimizer: Optimizer | None = None  # before a training only if the user gave one
 
     def on_init_end(
         self,
@@ -110,16 +110,16 @@ class StagedFactorization(TrainerCallback):
         optimizer: Optimizer,
         **_: Any,
     ) -> None:
-        if model is not self._model:
-            raise ShapeshifterError(
-                "give StagedFactorization to Trainer(model, callbacks=[...]) itself: add_callback "
-                "is too late for it, and model_init makes another model"
-            )
         kind = optimizer.accelerator_state.distributed_type.value  # accelerate wraps optimizers
         if kind != "NO" and not kind.startswith("MULTI_"):
             raise ShapeshifterError(
                 f"StagedFactorization does not work with {kind}, which keeps the parameters in its "
                 "own way; train with one process, or with several by torchrun"
+            )
+        if model is not self._model:
+            raise ShapeshifterError(
+                "give StagedFactorization to Trainer(model, callbacks=[...]) itself: add_callback "
+                "is too late for it, and model_init makes another model"
             )
         last = self._stages.begin_of_last
         if state.max_steps <= last:
@@ -128,6 +128,7 @@ class StagedFactorization(TrainerCallback):
                 f"last of {len(self._stages.stages)} stages begins after {last}; train longer, or "
                 "with a shorter stage"
             )
+        self._optimizer = optimizer
 
     def on_step_begin(
         self,
@@ -135,7 +136,6 @@ class StagedFactorization(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         model: PreTrainedModel,
-        optimizer: Optimizer,
         **_: Any,
     ) -> None:
         due = self._stages.pending(model, state.global_step)
@@ -146,7 +146,9 @@ class StagedFactorization(TrainerCallback):
                 "the training began with"
             )
         if due:
-            lines = self._factorize(due[0], model, optimizer, state.global_step)
+            dense = self._dense()
+            lines = self._stages.project(due[0], model, state.global_step)
+            self._settle(dense)
             # Otherwise the best model would stay one with fewer factorized matrices, which scores
             # better only because it is larger.
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
@@ -164,16 +166,6 @@ class StagedFactorization(TrainerCallback):
                 f"{len(self._stages.stages)} stages are left, and their matrices are dense"
             )
 
-    def _factorize(
-        self, stage: Stage, model: PreTrainedModel, optimizer: Optimizer, num_updates: int
-    ) -> list[str]:
-        dense = self._dense()
-        lines = self._stages.project(stage, model, num_updates)
-        self._keep_plan()
-        exchange(optimizer, dense, model)
-        wrap_again(model)
-        return lines
-
     def _take_shape(self, model: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
         """Called before the model loads a state dict, or a part of it."""
         names = {name.removeprefix(prefix) for name in state}
@@ -186,9 +178,7 @@ class StagedFactorization(TrainerCallback):
                     )
         dense = self._dense()
         self._stages.take_shape_of(names, model)
-        self._keep_plan()
-        if self._optimizer is not None:
-            exchange(self._optimizer, dense, model)
+        self._settle(dense)
 
     def _dense(self) -> dict[str, nn.Parameter]:
         """The weights that are still to become factors, by the name of their module."""
@@ -196,12 +186,18 @@ class StagedFactorization(TrainerCallback):
         names = [rule.pattern for stage in pending for rule in stage.remaining(self._model).rules]
         return {name: self._model.get_submodule(name).weight for name in names}
 
-    def _keep_plan(self) -> None:
-        """Note in the model's configuration what is factorized, and what is dense as yet."""
-        if len(self._stages.pending(self._model)) < len(self._stages.stages):
-            keep_plan(
-                self._model, ",".join([self.plan, *(f"{name}=dense" for name in self._dense())])
-            )
+    def _settle(self, dense: dict[str, nn.Parameter]) -> None:
+        """Let all that knows of a model's matrices follow when some have become factors.
+
+        Args:
+            dense: what `_dense` gave before.
+        """
+        left = self._dense()
+        if len(left) < len(dense):
+            keep_plan(self._model, ",".join([self.plan, *(f"{name}=dense" for name in left)]))
+            if self._optimizer is not None:
+                exchange(self._optimizer, dense, self._model)
+            wrap_again(self._model)
 
 
 def exchange(optimizer: Optimizer, dense: dict[str, nn.Parameter], model: nn.Module) -> None:
