@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NoReturn
@@ -83,18 +84,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}; try --help\n")
 
 
-def positive(text: str) -> int:
-    """A number of at least 1, as argparse's `type`."""
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+def number(text: str, least: int = 0) -> int:
+    """A number of at least `least`, as argparse's `type`."""
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        kind = "positive number" if least else "number"
+        raise argparse.ArgumentTypeError(f"'{text}' is not a {kind}")
     return int(text)
 
 
-def number(text: str) -> int:
-    """A number of at least 0."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number")
-    return int(text)
+positive = partial(number, least=1)
 
 
 def variable(name: str, default: object, kind: Callable[[str], int] = positive) -> int:

@@ -38,30 +38,19 @@ _MODULES = {  # run with -m, so that PYTHON alone decides which; shown by their 
 
 @dataclass(frozen=True)
 class Step:
-    """A step, and what it makes.
+    """A step, and what it makes."""
 
-    Args:
-        name: for the screen and the log.
-        makes: the file or folder that is there when it is done; the last one, if there are several.
-        make: makes it. For a folder, it gets an empty folder, which is renamed when it is whole.
-        made_from: all that the result depends on, as JSON values.
-        folder: whether it makes a folder.
-        resumes: whether a killed step resumes. Then `made_from` has names, and a changed value is
-            refused: it would mix or lose results.
-        begun: for a step that resumes: whether there is something to resume.
-        until: for a step that resumes: how far it goes. This may change.
-        way_out: what to do when it fails.
-    """
-
-    name: str
-    makes: Path
-    make: Callable[[Path], object]
-    made_from: Any
-    folder: bool = False
+    name: str  # for the screen and the log
+    makes: Path  # what is there when it is done; the last one, if there are several
+    make: Callable[[Path], object]  # for a folder it gets an empty one, renamed when it is whole
+    made_from: Any  # all that the result depends on, as JSON values
+    folder: bool = False  # whether it makes a folder
+    # Whether a killed step resumes. Then `made_from` has names, and a changed value is refused: it
+    # would mix or lose results.
     resumes: bool = False
-    begun: bool = True
-    until: int | None = None
-    way_out: str = ""
+    begun: bool = True  # for a step that resumes: whether there is something to resume
+    until: int | None = None  # for a step that resumes: how far it goes; this may change
+    way_out: str = ""  # what to do when it fails
 
     @property
     def stamp(self) -> dict[str, Any]:
@@ -71,18 +60,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a command's lines move its bar.
+    """How a command's lines move its bar."""
 
-    Args:
-        total: where it ends.
-        done: a line that matches means progress: to the number in its group, or by one if it has
-            no group.
-        note: name (first group) and value (second group) to show beside the bar.
-    """
-
-    total: int
+    total: int  # where it ends
+    # A line that matches means progress: to the number in its group, or by one if it has no group.
     done: str
-    note: str
+    note: str  # name (first group) and value (second group) to show beside the bar
 
 
 class Engine:

@@ -21,22 +21,15 @@ RESULT = "evaluation.json"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a set is translated and scored.
+    """How a set is translated and scored."""
 
-    Args:
-        split: valid or test.
-        scores: "bleu", or "rouge": ROUGE-1, -2 and -L of the plain text, nothing else.
-        split_compounds: score the tokenised text with compounds in parts, a-b as a ##AT##-##AT## b,
-            as is usual for WMT'14 En-De.
-        options: of fairseq-generate, beside beam 5.
-        cpu: leave a GPU alone.
-    """
-
-    split: str = "test"
-    scores: str = "bleu"
+    split: str = "test"  # or valid
+    scores: str = "bleu"  # or "rouge": ROUGE-1, -2 and -L of the plain text, nothing else
+    # Score the tokenised text with compounds in parts, a-b as a ##AT##-##AT## b, as is usual for
+    # WMT'14 En-De.
     split_compounds: bool = False
-    options: Sequence[str] = ()
-    cpu: bool = False
+    options: Sequence[str] = ()  # of fairseq-generate, beside beam 5
+    cpu: bool = False  # leave a GPU alone
 
     def need(self, data: Path) -> None:
         """Stop now if something that it needs is missing."""

@@ -34,44 +34,28 @@ resumes and skips finished steps. The default folders are in the repository."""
 
 @dataclass(frozen=True)
 class Experiment:
-    """One dataset, and how its models are trained.
+    """One dataset, and how its models are trained."""
 
-    Args:
-        about: the text for --help.
-        dataset: a file of data-prep/preparation/datasets.
-        source, targets: languages; the first target is the default.
-        arch: what fairseq-train calls the architecture.
-        updates: how long to train.
-        tokens_per_update: the batch of an update on all devices together.
-        save_every: updates from checkpoint to checkpoint.
-        setting: options of fairseq-train that differ from the papers', for all models; {updates}
-            stands for the length.
-        shapeshifter: options for factorized models alone; they override `setting`.
-        small: ranks of about a tenth of the dense model's parameters.
-        delight: options for DeLighT alone; they override `setting`.
-        generate: options of fairseq-generate.
-        split, scores, split_compounds: as in `Evaluation`.
-        study, variant: parts of the benchmark's name, before and after that of the dataset.
-    """
-
-    about: str
-    dataset: str
+    about: str  # the text for --help
+    dataset: str  # a file of data-prep/preparation/datasets
     source: str
-    targets: Sequence[str]
-    arch: str
-    updates: int
-    tokens_per_update: int
-    save_every: int
+    targets: Sequence[str]  # languages; the first one is the default
+    arch: str  # what fairseq-train calls the architecture
+    updates: int  # how long to train
+    tokens_per_update: int  # the batch of an update on all devices together
+    save_every: int  # updates from checkpoint to checkpoint
+    # Options of fairseq-train that differ from the papers': for all models ({updates} stands for
+    # the length), then for factorized ones and for DeLighT alone, which override the first.
     setting: str = ""
     shapeshifter: str = ""
-    small: str = "--layer-rank 24 --embed-rank 128"
     delight: str = ""
-    generate: str = ""
-    split: str = "test"
+    small: str = "--layer-rank 24 --embed-rank 128"  # about a tenth of the dense model's parameters
+    generate: str = ""  # options of fairseq-generate
+    split: str = "test"  # these three as in `Evaluation`
     scores: str = "bleu"
     split_compounds: bool = False
-    study: str = ""
-    variant: str = ""
+    study: str = ""  # the benchmark's name begins with it, before that of the dataset
+    variant: str = ""  # and this follows that of the dataset
 
     # Recipes of another kind change it; see word2ket.py.
     takes_best = False  # in place of averaging: the checkpoint with the lowest validation loss
