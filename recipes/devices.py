@@ -66,15 +66,8 @@ class Devices:
         precision = said("PRECISION") or ("fp16" if device == "cuda" else "fp32")
         if precision not in ("fp16", "fp32"):
             raise Failed(f"PRECISION={precision}: choose fp16 or fp32")
-        return cls(
-            device=device,
-            nproc=nproc or variable("NPROC", on_gpus),
-            nnodes=nodes,
-            node_rank=rank,
-            address=address,
-            port=said("MASTER_PORT") or "29500",
-            precision=precision,
-        )
+        nproc, port = nproc or variable("NPROC", on_gpus), said("MASTER_PORT") or "29500"
+        return cls(device, nproc, nodes, rank, address, port, precision)
 
     def share(self, tokens: int, largest: int) -> list[str]:
         """fairseq's options for an update of `tokens` on all devices together.

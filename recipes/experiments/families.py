@@ -72,10 +72,8 @@ def main(arguments: Sequence[str]) -> None:
     trainings.all(f"families, {args.updates} updates", runs, args.updates)
     if args.no_table:
         return
-    there = {
-        name: sorted(out.glob(f"{name}.seed*/result.json")) or [runs[name][0]] for name in names
-    }
-    named = [f"{name}={run}" for name in names for run in there[name]]
+    there = {name: sorted(out.glob(f"{name}.seed*/result.json")) for name in names}
+    named = [f"{name}={run}" for name in names for run in there[name] or [runs[name][0]]]
     with Engine(out, dry=args.dry_run).alone() as engine:
         engine.run(python("shapeshifter_fairseq", "compare", *named, "--out", out), "compare")
     if not args.dry_run:
