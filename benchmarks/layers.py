@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import torch
 from pairs import Row, devices, missing_gpu, not_measured, timed, write
@@ -16,6 +17,9 @@ from shapeshifter_fairseq import FactorizedLinear
 SHAPES = [(512, 512), (1024, 512), (512, 1024), (2048, 512), (512, 2048), (4096, 4096)]  # n, m
 RANKS = [1, 4, 16, 64]
 TOKENS = [256, 4096]
+
+# Families of blocks, measured against nn.Linear alone: how many blocks, and which rank.
+BLOCKS = [(4, 16), (32, 2)]
 
 # At 256 tokens, 512 x 512 and rank 64; else no peer may be faster.
 SMALL_BARS = {"nn.Linear": 1.3, "sum of torch.kron": 1 / 10, "linear_operator": 1 / 70}
@@ -41,7 +45,20 @@ def measure(quick: bool) -> Iterator[Row]:
                 except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                     reason = str(error).strip().splitlines()[0].rpartition("Allocator: ")[2]
                     yield not_measured(what, f"{name} fails: {reason}", bar)
+    yield from _grids(quick)
     yield from missing_gpu("one layer over each peer", 1.0)
+
+
+def _grids(quick: bool) -> Iterator[Row]:
+    families = [(name, *size) for name in ("block_low_rank", "monarch") for size in BLOCKS]
+    for (name, blocks, rank), width, tokens in product(families, (512, 1024), TOKENS):
+        for device, dtype in devices():
+            what = f"layer {width}x{width}, {name}:{rank}/blocks={blocks}, {tokens:,} tokens, "
+            what += f"{device} {str(dtype)[6:]}, over nn.Linear"
+            x = torch.randn(tokens, width, device=device, dtype=dtype, requires_grad=True)
+            ours = FactorizedLinear(width, width, rank=rank, family=name, blocks=blocks)
+            layers = (forward_backward(layer.to(x), x) for layer in (ours, nn.Linear(width, width)))
+            yield timed(what, *layers, quick)
 
 
 def _limit_memory() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shapeshifter_fairseq.factorizations import Word2KetXS
+from shapeshifter_fairseq.factorizations import FAMILIES, Word2KetXS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -63,6 +63,11 @@ def test_the_tables_of_word2ket():
     tables = done.stdout.strip().split("\n\n")
     text = (DOCS / "word2ket.md").read_text(encoding="utf-8")
     assert len(tables) == 2 and all(table in text for table in tables)
+
+
+def test_every_family_is_in_both_tables():
+    for page in (DOCS.parent / "README.md", DOCS / "options.md"):
+        assert set(FAMILIES) <= set(re.findall(r"^\| `(\w+)` \|", page.read_text("utf-8"), re.M))
 
 
 def test_word2ketxs_holds_118655_embeddings_in_380_parameters():

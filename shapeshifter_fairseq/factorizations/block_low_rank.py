@@ -76,11 +76,15 @@ class BlockLowRank(Factorization):
 
     def _rows(self, index: Tensor) -> Tensor:
         block, row = self._place_of(index)  # shapes: (T,), (T,)
-        left = self.L.transpose(1, 2)[block, row]  # shape: (T, c, r)
-        # Gathering R[block] would take r*m numbers a row. A sum over all blocks, with zeros for all
-        # but the row's own, takes b*c*r and is one matrix product.
-        own = F.one_hot(block, self.grid[0]).to(left)  # shape: (T, b)
-        rows = torch.einsum("ti,tjr,ijrp->tjp", own, left, self.R * self.scale)
+        # Sorted by block: then a block's rows are one product, and R is not gathered, which would
+        # take r*m numbers a row.
+        block, order = block.sort()
+        counts = torch.bincount(block, minlength=self.grid[0]).tolist()
+        rows = [
+            torch.bmm(L.index_select(1, own) * self.scale, R).transpose(0, 1)
+            for L, R, own in zip(self.L, self.R, row[order].split(counts))
+        ]
+        rows = torch.cat(rows).index_select(0, order.argsort())  # shape: (T, c, p)
         return rows.flatten(1)[:, : self.m]
 
     def _project(self, weight: Tensor) -> None:
@@ -93,12 +97,21 @@ class BlockLowRank(Factorization):
     def _by_factors_cost(self, vectors: int) -> int:
         return vectors * (self.L.numel() + self.R.numel())
 
+    def _by_factors_inner(self, vectors: int) -> int:
+        return vectors * self.grid[0] * self.grid[1] * self.rank
+
     def _by_factors(self, x: Tensor) -> Tensor:
-        (b, c), columns = self.grid, self.R.shape[3]
+        (b, c, _, r), columns = self.L.shape, self.R.shape[3]
         x = F.pad(x, (0, c * columns - self.m)).view(-1, c, columns).transpose(0, 1)  # (j, T, p)
-        right = (self.R * self.scale).permute(1, 3, 0, 2).flatten(2)  # shape: (j, p, i*r)
-        inner = torch.bmm(x, right).unflatten(2, (b, -1))  # shape: (j, T, i, r)
-        inner = inner.permute(2, 1, 0, 3).flatten(2)  # shape: (i, T, j*r)
+        right = (self.R * self.scale).transpose(0, 1).flatten(1, 2)  # shape: (j, i*r, p)
+        # From Rd's outputs (j, T, i, r) to Ld's inputs (i, T, j, r). A copy that keeps runs of r
+        # numbers is slow where there are many outputs; then T lies last in memory.
+        if b * c * r > self.m:
+            inner = torch.bmm(right, x.mT).unflatten(1, (b, -1))  # shape: (j, i, r, T)
+            inner = inner.transpose(0, 1).flatten(1, 2).mT  # shape: (i, T, j*r)
+        else:
+            inner = torch.bmm(x, right.mT).unflatten(2, (b, -1))  # shape: (j, T, i, r)
+            inner = inner.permute(2, 1, 0, 3).flatten(2)  # shape: (i, T, j*r)
         left = self.L.transpose(2, 3).flatten(1, 2)  # shape: (i, j*r, o)
         y = torch.bmm(inner, left).transpose(0, 1)  # shape: (T, i, o)
         # Treat y as blocks of one column, to put the rows in W's order.

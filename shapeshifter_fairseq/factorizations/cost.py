@@ -20,8 +20,11 @@ TABLE, GPU_TABLE = 2**21, 2**25
 ROWS_A_TOKEN = 2
 # On a CPU, one call of torch takes as long as this many multiplications.
 CALL = 2**17
-# A multiplication takes this many times longer in several small products than in a large one. On a
-# CPU each family has its own figure; a GPU multiplies so fast that it waits for memory instead.
+# On a CPU, a number that passes from one factor to the next (it is written, often copied, and read)
+# takes as long as this many multiplications in a large product.
+INNER = 180
+# On a GPU, a multiplication takes this many times longer in several small products than in a large
+# one: it multiplies so fast that it waits for memory.
 GPU_SLOWNESS = 8.0
 # Vectors of a batch so large that the cost of building W does not matter.
 MANY = 2**20

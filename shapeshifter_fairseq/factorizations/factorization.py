@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import ShapeshifterError
 from .computed import computed, is_exported, is_followed
-from .cost import CALL, GPU_SLOWNESS, MANY, ROWS_A_TOKEN, is_gpu
+from .cost import CALL, GPU_SLOWNESS, INNER, MANY, ROWS_A_TOKEN, is_gpu
 from .drawing import Drawn
 from .fitting import Fitted
 from .kept import KeptWeight
@@ -46,8 +46,9 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     - `degree` and `terms`: W is a sum of `terms` products of `degree` numbers (default: rank, 2);
     - `scale_each`: `scale` multiplies every factor (default: only the first);
     - `_project`: finds the factors of a given matrix (default: raises an error);
-    - `_by_factors` and `_by_factors_cost`: products with vectors without W (default: never), with
-      `by_factors_slowness` and `by_factors_calls` for their speed;
+    - `_by_factors`, `_by_factors_cost` and `_by_factors_inner`: products with vectors without W
+      (default: never), their multiplications and the numbers that pass from factor to factor, with
+      `by_factors_calls`: how many calls of torch they take;
     - `_linear_with_w`: a product with a W that is used once (default: W is built, and kept until
       the backward pass);
     - `alike`: which matrices are built together (default: those of one shape, rank and options);
@@ -71,9 +72,6 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     """
 
     for_linear = True
-    # On a CPU: how many times longer a multiplication takes in `_by_factors` than in one large
-    # product, and how many calls of torch `_by_factors` makes.
-    by_factors_slowness = 1.0
     by_factors_calls = 8
 
     def __init__(
@@ -134,6 +132,10 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     def _by_factors_cost(self, vectors: int) -> float:
         """How many multiplications `_by_factors` takes; by default W is always built."""
         return math.inf
+
+    def _by_factors_inner(self, vectors: int) -> int:
+        """How many numbers `_by_factors` makes that the next step reads, in all steps."""
+        return 0
 
     # --- W ---------------------------------------------------------------------------------
 
@@ -248,7 +250,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         if is_gpu(self.scale.device):
             cost *= GPU_SLOWNESS
         else:
-            cost = cost * self.by_factors_slowness + CALL * self.by_factors_calls
+            cost += INNER * self._by_factors_inner(vectors) + CALL * self.by_factors_calls
         return cost < self.n * self.m * (vectors + (0 if self._keeps_w else self.rank))
 
     def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:

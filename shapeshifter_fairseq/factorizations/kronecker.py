@@ -77,8 +77,6 @@ class Kronecker(Factorization):
     n1*n2 = n, m1*m2 = m and no row is always zero; otherwise see `_fit_padded`.
     """
 
-    by_factors_slowness = 2.5
-
     def __init__(self, n: int, m: int, rank: int, zero_row: int | None = None) -> None:
         super().__init__(n, m, rank, zero_row)
         n1, n2, m1, m2 = self.shape = self.split(n, m, rank)
@@ -131,6 +129,9 @@ class Kronecker(Factorization):
     def _by_factors_cost(self, vectors: int) -> int:
         n1, n2, m1, m2 = self.shape
         return vectors * self.rank * m1 * n2 * (m2 + n1)
+
+    def _by_factors_inner(self, vectors: int) -> int:
+        return vectors * self.rank * self.shape.m1 * self.shape.n2
 
     def _by_factors(self, x: Tensor) -> Tensor:
         n1, n2, m1, m2 = self.shape

@@ -83,7 +83,9 @@ class Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, index, A, B, scale):
         ctx.save_for_backward(index, A, B, scale)
-        n2, left, right = B.shape[1], A * scale, B.transpose(0, 1).contiguous()
+        n2, left, right = B.shape[1], A * scale, B.transpose(0, 1)
+        if len(index) > n2:  # else a copy of all slices would cost more than those of the tokens
+            right = right.contiguous()
         rows = A.new_empty(len(index), A.shape[1], B.shape[2])
         for some, out in _few(A, B, index, rows):
             slices = left.index_select(0, some // n2), right.index_select(0, some % n2)

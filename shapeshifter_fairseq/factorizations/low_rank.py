@@ -51,5 +51,8 @@ class LowRank(Factorization):
     def _by_factors_cost(self, vectors: int) -> int:
         return vectors * (self.U.numel() + self.V.numel())
 
+    def _by_factors_inner(self, vectors: int) -> int:
+        return vectors * self.rank
+
     def _by_factors(self, x: Tensor) -> Tensor:
         return (x @ (self.V * self.scale).T) @ self.U.T

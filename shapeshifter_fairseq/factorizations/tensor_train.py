@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import reduce
 from math import prod
 
@@ -117,12 +118,19 @@ class TensorTrain(Factorization):
         return left.squeeze(2)[:, : self.m]
 
     def _by_factors_cost(self, vectors: int) -> int:
-        cost, before, after = 0, prod([core.shape[2] for core, _ in self._factors()]), 1
+        return sum(each * made for each, made in self._steps(vectors))
+
+    def _by_factors_inner(self, vectors: int) -> int:
+        *before, _ = (made for _, made in self._steps(vectors))  # the last one's are the result
+        return sum(before)
+
+    def _steps(self, vectors: int) -> Iterator[tuple[int, int]]:
+        """Of each product in `_by_factors`: multiplications for a number, and numbers made."""
+        before, after = prod([core.shape[2] for core, _ in self._factors()]), vectors
         for core, _ in reversed(self._factors()):
-            before //= core.shape[2]
-            cost += vectors * before * core.numel() * after
-            after *= core.shape[1]
-        return cost
+            rank_before, rows, columns, rank = core.shape
+            before, after = before // columns, after * rows
+            yield columns * rank, before * rank_before * after
 
     def _by_factors(self, x: Tensor) -> Tensor:
         cores = [core * self.scale for core, _ in self._factors()]

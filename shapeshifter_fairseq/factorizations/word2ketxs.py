@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from math import ceil, prod
 
 import torch
@@ -109,13 +110,18 @@ class Word2KetXS(Factorization):
         return sum_of_tensor_products(leaves)[:, : self.m]
 
     def _by_factors_cost(self, vectors: int) -> int:
+        return sum(columns * made for columns, made in self._steps(vectors))
+
+    def _by_factors_inner(self, vectors: int) -> int:
+        return sum(made for _, made in self._steps(vectors))
+
+    def _steps(self, vectors: int) -> Iterator[tuple[int, int]]:
+        """Of each product in `_by_factors`: multiplications for a number, and numbers made."""
         sizes = [self._first, *[(self.t, self.q)] * (self.order - 1)]
-        cost, before, after = 0, prod([columns for _, columns in sizes]), 1
+        before, after = prod([columns for _, columns in sizes]), 1
         for rows, columns in reversed(sizes):
-            before //= columns
-            cost += vectors * self.rank * before * columns * rows * after
-            after *= rows
-        return cost
+            before, after = before // columns, after * rows
+            yield columns, vectors * self.rank * before * after
 
     def _by_factors(self, x: Tensor) -> Tensor:
         matrices = self._matrices(self.F * self.scale)

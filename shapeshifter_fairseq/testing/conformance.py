@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import ShapeshifterError
@@ -77,6 +80,19 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
         monkeypatch.setattr(factors, "materialize", None)
         assert factors.rows(torch.zeros(1, dtype=torch.long)).shape == (1, nmr[1])
 
+    def test_rows_cost_the_same_in_a_large_table(self):
+        """In multiplications, and in numbers that are made on the way. The bar leaves room for a
+        copy of small factors, whose size grows with the root of n."""
+        costs = []
+        for n in (1_000, 64_000):
+            factors = self.family(n, 64, 2, **self.options)
+            index = torch.linspace(0, n - 1, 500).long()
+            with FlopCounterMode(display=False) as counter, Made() as made, torch.no_grad():
+                factors._rows(index)
+            costs.append((counter.get_total_flops(), sum(count for _, count in made)))
+        for small, large in zip(*costs):
+            assert large <= 2 * small
+
     def test_standard_deviation_is_the_one_asked_for(self, nmr):
         if nmr[0] * nmr[1] < 1000:
             pytest.skip("too few entries for a standard deviation within 5%")
@@ -135,7 +151,7 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
         monkeypatch.setattr(
             self.family,
             "_by_factors_cost",
-            lambda self, t: -1 if cheaper == "factors" else math.inf,
+            lambda self, t: -math.inf if cheaper == "factors" else math.inf,
         )
         x, bias = torch.randn(vectors, m).double(), torch.randn(n).double()
         for b in (bias, None):
@@ -148,9 +164,11 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
             pytest.skip("the family always multiplies W out")
         if nmr[0] * nmr[1] <= 16:
             pytest.skip("torch makes no matrix product of a sum over one number")
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter, Made() as made:
             factors._by_factors(torch.randn(5, nmr[1]).double())
         assert factors._by_factors_cost(5) * 2 == counter.get_total_flops()
+        *before, last = (count for name, count in made if name in ("aten::mm", "aten::bmm"))
+        assert sum(before) <= factors._by_factors_inner(5) <= sum(before) + last
 
     # --- fast paths against plain ones, in all precisions ----------------------------------------
 
@@ -169,7 +187,7 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
         monkeypatch.setattr(
             self.family,
             "_by_factors_cost",
-            lambda self, t: -1 if cheaper == "factors" else math.inf,
+            lambda self, t: -math.inf if cheaper == "factors" else math.inf,
         )
         n, m, _ = nmr
         factors = self.make(nmr, zero_row=n // 2)
@@ -252,6 +270,24 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
         for low, high in zip(found, exact):
             assert low.dtype == dtype
             assert (low.double() - high).norm() / high.norm() < tolerance
+
+
+class Made(TorchDispatchMode):
+    """Within it, every call of torch that makes new numbers: its name, and how many it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self.calls)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        results = function(*args, **(kwargs or {}))
+        made = [one for one in tree_leaves(results) if isinstance(one, Tensor)]
+        if not function.is_view:
+            self.calls.append((function.name().split(".")[0], sum(one.numel() for one in made)))
+        return results
 
 
 def _values_and_gradients(

@@ -256,7 +256,7 @@ def one_block_each(*options: str) -> nn.Module:
 
 
 def test_attention_of_a_cheap_family_multiplies_no_weight_out(monkeypatch):
-    model = one_block_each("--factorization", "monarch", "--layer-rank", "4", "--embed-rank", "8")
+    model = one_block_each("--factorization", "monarch", "--layer-rank", "2", "--embed-rank", "8")
     tokens = torch.randint(4, 300, (60, 7))
     tokens[0, 4:] = model.encoder.padding_idx
     attention = [module for module in model.modules() if isinstance(module, MultiheadAttention)]
