@@ -55,8 +55,8 @@ def main(arguments: Sequence[str]) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     on_cpu = Devices.find(nproc=1).device == "cpu"
     try:
-        folder_of(args.model)
         data = files(TASKS[args.task], args.source or _fetched(args.task))
+        folder_of(args.model)
     except ValueError as error:
         raise Failed(str(error)) from error
     with Engine(args.out).alone() as engine:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ..factorizations import Factorization
 
@@ -57,3 +60,21 @@ class Calls(torch.nn.Module):
 def prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names of a family's factors as they are in `Calls`."""
     return {f"factors.{name}": value for name, value in state.items()}
+
+
+class Made(TorchDispatchMode):
+    """Within it, every call of torch that makes new numbers: its name, and how many it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self.calls)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        results = function(*args, **(kwargs or {}))
+        made = [one for one in tree_leaves(results) if isinstance(one, Tensor)]
+        if not function.is_view:
+            self.calls.append((function.name().split(".")[0], sum(one.numel() for one in made)))
+        return results

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,14 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES, Factorization, factorization
 from .batches import BatchConformance
-from .case import Calls, prefixed
+from .case import Calls, Made, prefixed
 from .kept import KeptWeightConformance
 
 PRECISIONS = pytest.mark.parametrize(
@@ -270,24 +267,6 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
         for low, high in zip(found, exact):
             assert low.dtype == dtype
             assert (low.double() - high).norm() / high.norm() < tolerance
-
-
-class Made(TorchDispatchMode):
-    """Within it, every call of torch that makes new numbers: its name, and how many it made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[str, int]] = []
-
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        return iter(self.calls)
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        results = function(*args, **(kwargs or {}))
-        made = [one for one in tree_leaves(results) if isinstance(one, Tensor)]
-        if not function.is_view:
-            self.calls.append((function.name().split(".")[0], sum(one.numel() for one in made)))
-        return results
 
 
 def _values_and_gradients(
