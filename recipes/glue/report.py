@@ -103,7 +103,8 @@ def plot(results: Sequence[Result]) -> Figure:
     # Each name once, whichever panel has it.
     named = [axes.get_legend_handles_labels() for axes in panels]
     lines = {name: line for both in named for line, name in zip(*both)}
-    figure.legend(lines.values(), lines, loc="outside lower center", ncols=5, frameon=False)
+    columns = {"ncols": 2 * len(panels) + 1, "fontsize": 9}
+    figure.legend(lines.values(), lines, loc="outside lower center", frameon=False, **columns)
     return figure
 
 
