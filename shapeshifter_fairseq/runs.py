@@ -157,7 +157,8 @@ def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> 
     for name, colour, group in _coloured(runs):
         for seed, run in enumerate(group):
             places, values = _curve(run, key, against)
-            late += [value for place, value in zip(places, values) if place > places[-1] / 10]
+            tenth = places[-1] / 10  # 0 if the whole training took less than a second
+            late += [value for at, value in zip(places, values) if at > tenth or not tenth]
             axes.plot(places, values, color=colour, linewidth=1.6, label=name if not seed else "")
     # The first tenth of a training covers ten times the range of the rest: it may be cut off.
     margin = 0.05 * (max(late) - min(late)) or 0.5

@@ -155,6 +155,12 @@ def test_what_the_plots_show(tmp_path, monkeypatch):
     assert points.get_xscale() == "log"
 
 
+def test_trainings_of_less_than_a_second_have_their_plots(tmp_path):
+    curve = [{"updates": u, "seconds": 0.0, "loss": 2.0, "nll_loss": 1.0} for u in (1, 2)]
+    run = write(tmp_path / "dense", "dense", 9, validation=curve)
+    assert "seconds.png" in [path.name for path in plot(read_runs([run]), tmp_path)]
+
+
 def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
     scores = {"ROUGE-1": {"value": 35.2}, "ROUGE-L": {"value": 33.1}}
     runs = read_runs([write(tmp_path / "run", "dense", 2000, scores=scores)])
