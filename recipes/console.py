@@ -95,6 +95,17 @@ def number(text: str, least: int = 0) -> int:
 positive = partial(number, least=1)
 
 
+def numbers(text: str) -> list[int]:
+    """Numbers such as seeds, "1,2" or "1-6", as argparse's `type`."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(number(first), number(last or first) + 1)
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' holds no number")
+    return found
+
+
 def variable(name: str, default: object, kind: Callable[[str], int] = positive) -> int:
     """A number from the environment."""
     try:

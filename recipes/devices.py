@@ -13,7 +13,7 @@ from .engine import python
 
 HELP = """\
   DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
-  NPROC             processes on this machine, one a GPU (default: all its GPUs; on a CPU 1)
+  NPROC             processes on this machine, one per GPU (default: all its GPUs; on a CPU 1)
   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT
                     several machines, as for torchrun: start the same command on each, with one
                     folder for the results that all of them share. They need not be set under

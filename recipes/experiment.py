@@ -67,10 +67,11 @@ class Experiment:
             "--model",
             choices=("shapeshifter", "dense", "narrow", "small", *FAMILIES, "delight"),
             default="shapeshifter",
-            help="shapeshifter (default); dense: the ordinary Transformer; narrow: a dense one "
-            "with as many parameters as Shapeshifter; small: Shapeshifter with about a tenth of "
-            f"the dense model's parameters; {', '.join(FAMILIES)}: other families with as many "
-            "parameters as Shapeshifter; delight: DeLighT for a corpus of this kind",
+            help="shapeshifter (default); dense: the ordinary Transformer; narrow: a dense one, "
+            "so narrow that it has no more parameters than Shapeshifter (with its options after "
+            "--); small: Shapeshifter with about a tenth of the dense model's parameters; "
+            f"{', '.join(FAMILIES)}: other families with as many parameters as Shapeshifter; "
+            "delight: DeLighT, as its authors set it for such a corpus",
         )
 
     def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
@@ -203,27 +204,31 @@ class Experiment:
         parser = Parser(
             f"{data}[options]",
             f"{self.about}\n\nTrain, {taken}, translate with beam 5, and report:\n{scores}.",
-            f"{OUTPUT}\n\nenvironment:\n{devices.HELP}\n"
-            f"  SPLIT             the set that is scored, valid or test (default {self.split})\n"
+            f"{OUTPUT}\n\n"
+            "One option after -- is this project's: --tokens-per-update N, the tokens of an update\n"
+            f"on all devices together (default {self.tokens_per_update:,}). --max-tokens (default "
+            "4,096) is the\nmost that a device holds at once; --update-freq follows.\n\n"
+            f"environment:\n{devices.HELP}\n"
+            f"  SPLIT             the set to score: test or valid (default {self.split})\n"
             "  PYTHON            the Python that has fairseq (default: .venv's, else python3)\n\n"
             f"examples:\n  bash recipes/{script} {data}--dry-run\n"
             f"  bash recipes/{script} {data}--model dense --seed 2 -- --dropout 0.1\n"
-            f"  NPROC=2 bash recipes/{script} {data}-- --max-tokens 16384  # the batch stays",
+            f"  NPROC=2 bash recipes/{script} {data}-- --max-tokens 16384",
             rest="fairseq-train",
         )
-        parser.add_argument(
-            "--target",
-            choices=self.targets,
-            default=self.targets[0],
-            help=f"language, one of {', '.join(self.targets)} (default {self.targets[0]})",
-        )
+        add, target = parser.add_argument, self.targets[0]
+        known = argparse.SUPPRESS
+        if len(self.targets) > 1:
+            known = f"language: {', '.join(self.targets)} (default {target})"
+            name = f"{self.dataset}.{self.source}-TARGET"
+        add("--target", choices=self.targets, default=target, help=known)
         self.add_models(parser)
-        add = parser.add_argument
         default = "needed" if self.needs_data else f"default data-bin/{name}"
         add("--data", type=folder, metavar="DIR", help=f"prepared corpus ({default})")
         add("--out", type=folder, metavar="DIR", help="results (default runs/NAME/MODEL.seedN)")
         add("--seed", type=number, default=1, metavar="N", help="of the training (default 1)")
-        add("--max-update", type=positive, default=self.updates, metavar="N")
+        add("--max-update", type=positive, default=self.updates, metavar="N",
+            help=f"updates of the training (default {self.updates:,})")  # fmt: skip
         add_dry_run(parser)
         return parser
 

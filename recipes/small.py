@@ -25,7 +25,7 @@ CORPUS = "localisation.de-en"
 HELP = """\
 environment:
   JOBS              trainings side by side (default 2)
-  OMP_NUM_THREADS   threads of each (default: its share of the cores)
+  OMP_NUM_THREADS   threads of a training (default: its share of the cores)
   DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
   PYTHON            the Python that has fairseq (default: .venv's, else python3)"""
 

@@ -8,6 +8,10 @@ set -euo pipefail
 unset CDPATH
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 script=$(basename -- "$0")
+if [ "$script" = start.sh ]; then
+  echo "start.sh: error: the other scripts source it; run one of them" >&2
+  exit 2
+fi
 if [ -z "${PYTHON-}" ]; then
   PYTHON=python3
   if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi

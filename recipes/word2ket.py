@@ -43,13 +43,18 @@ def add_embeddings(parser: Parser, order: int = 2, rank: int = 10) -> None:
         "--model",
         choices=("word2ketxs", "word2ket", "dense"),
         default="word2ketxs",
-        help="embeddings: word2ketxs (default), word2ket, or dense with the same flags",
+        help="embeddings: word2ketxs (default), word2ket, or dense ones",
     )
     for name, what in (
-        ("--order", f"of the tensor products (default {order}; word2ket 4)"),
-        ("--rank", f"how many of them are summed (default {rank}; word2ket 1)"),
+        ("--order", f"of the tensor products ({_default(order, 4)})"),
+        ("--rank", f"how many of them are summed ({_default(rank, 1)})"),
     ):
         parser.add_argument(name, type=positive, metavar="N", help=what)
+
+
+def _default(of_word2ketxs: int, of_word2ket: int) -> str:
+    both = of_word2ketxs == of_word2ket
+    return f"default {of_word2ketxs}" + ("" if both else f", for word2ket {of_word2ket}")
 
 
 def embeddings(args: argparse.Namespace, order: int = 2, rank: int = 10) -> tuple[str, list[str]]:

@@ -1,4 +1,4 @@
-"""`shapeshifter`, or `python -m shapeshifter_fairseq`: count, convert, deploy, compare models."""
+"""`shapeshifter`, or `python -m shapeshifter_fairseq`: count, convert, pack and compare models."""
 
 from __future__ import annotations
 

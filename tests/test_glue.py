@@ -191,7 +191,7 @@ def test_a_dry_run_prints_a_command_for_each_run(capsys):
         ("low --keep 60%", "low: there is no family 'low'"),
         ("low_rank --keep 100%", "'100%' is not a list of shares such as 60%,40%"),
         ("dense --from /nowhere", "--from /nowhere holds no MRPC/train.tsv or .tsv.gz"),
-        ("dense --seeds 3-1", "'3-1' holds no seed"),
+        ("dense --seeds 3-1", "'3-1' holds no number"),
         ("dense --lr 0", "'0' is not a number above 0"),
     ],
 )

@@ -13,8 +13,9 @@ from shapeshifter_fairseq.corpus import Corpus, Moses
 
 MODULES = "fairseq_cli joblib polib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm"
 OPTIONS = {
-    "--vocab-size N": "merges of the byte-pair encoding, or SentencePiece pieces (default {size})",
-    "--from DIR": "take the raw files from DIR instead of the network",
+    "--vocab-size N": "size of the subword vocabulary: byte-pair merges, or SentencePiece pieces "
+    "(default {size})",
+    "--from DIR": "use the raw files in DIR; download nothing",
     "--mirror URL": "fetch https://HOST/PATH from URL/HOST/PATH, the layout of wget --mirror",
     "--checksums FILE": "refuse raw files that differ from FILE, such as WORK/download/SHA256SUMS",
     "--dest DIR": "the binarised corpus (default data-bin/{name}.SRC-TGT)",
@@ -31,7 +32,8 @@ resumes and skips finished steps. The default folders are in the repository, whe
 
 example:
   bash data-prep/prepare-{name}.sh {source} {target}
-  fairseq-train data-bin/{name}.{source}-{target} --source-lang {source} ..."""
+  fairseq-train data-bin/{name}.{source}-{target} --source-lang {source} \\
+    --user-dir shapeshifter_fairseq ..."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,11 @@ class Dataset:
         """The script's options."""
         source, target = (self.pairs[0] if self.pairs else "de en").split()
         names = {"name": self.name, "source": source, "target": target, "size": self.vocab_size}
-        usage = "[SRC TGT] [options]" if self.pairs else "SRC TGT [options]"
+        usage, which = "SRC TGT [options]", "two languages"
+        if self.pairs:
+            usage, which = "[SRC TGT] [options]", f"{', '.join(self.pairs)} (default the first)"
         parser = Parser(usage, self.about, EPILOG.format(**names))
-        parser.add_argument("languages", nargs="*", help=argparse.SUPPRESS)
+        parser.add_argument("languages", nargs="*", metavar="SRC TGT", help=which)
         kinds = {"N": positive, "URL": str, "DIR": folder, "FILE": folder}
         for words, text in OPTIONS.items():
             option, metavar = words.split()

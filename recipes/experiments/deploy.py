@@ -24,23 +24,24 @@ FEW = 0.01  # of the translations may differ: rounding may swap two with nearly 
 
 ABOUT = """\
 Fold the factors of a trained model into ordinary matrices, and convert it for CTranslate2 in
-float32 and in int8. Translate a set with fairseq and with both, on the CPU, and print a table of
-size, speed and BLEU. Stop with an error if float32 does not translate as fairseq does. The files in
-OUT_DIR (default: the folder deployed beside the checkpoint):
+float32 and in int8. Translate a set on the CPU with fairseq and with both CTranslate2 models, and
+print a table of size, speed and BLEU. Stop with an error if float32 does not translate as fairseq
+does. The files in OUT_DIR (default: deployed/ beside the checkpoint):
 
-  folded.pt              a checkpoint of fairseq's own --arch transformer
-  float32, int8          folders for CTranslate2, with all that shapeshifter translate needs
-  deploy.md, deploy.json the table
-  fairseq, *.txt         the translations
+  folded.pt               a checkpoint of fairseq's own --arch transformer
+  float32/, int8/         folders for CTranslate2, with all that `shapeshifter translate` needs
+  deploy.md, deploy.json  the table
+  fairseq/                fairseq's translations, as recipes/evaluate.sh writes them
+  float32.txt, int8.txt   CTranslate2's translations
 
 A file is made again only if the checkpoint or the corpus has changed."""
 
 EPILOG = """\
 environment:
   DATA              the prepared corpus (default: the one that the checkpoint was trained on)
-  SPLIT             test (default) or valid
-  BEAM              candidates of the search (default: 5)
-  OMP_NUM_THREADS   threads of each (default: one for each core)
+  SPLIT             the set to score: test or valid (default test)
+  BEAM              beam size (default 5)
+  OMP_NUM_THREADS   threads of a translation (default: one for each core)
   PYTHON            the Python that has fairseq and CTranslate2 (default: .venv's, else python3)
 
 example:

@@ -27,7 +27,7 @@ from ..training import need_data
 ABOUT = """\
 Make OUT, a copy of the prepared corpus DATA. In its training set, the target side is replaced with
 translations of the source side by the checkpoint TEACHER, with beam 5. A model trained on OUT
-learns from the teacher, whose translations are easier to learn than people's: sequence-level
+learns from the teacher, whose translations are easier to learn than human ones: sequence-level
 knowledge distillation (Kim and Rush, EMNLP 2016). Validation and test set, dictionaries and
 subwords stay the same, so scores can be compared. Sentences that are too long for the teacher are
 left out.
@@ -39,7 +39,7 @@ EPILOG = """\
 environment:
   SHARD             sentences in a shard, roughly (default 20000)
   WORKERS           processes that binarise (default: one for each core)
-  DEVICE            cpu to leave a GPU alone
+  DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
   DRY_RUN           if not empty: print the commands and run nothing
   PYTHON            the Python that has fairseq (default: .venv's, else python3)
 
@@ -47,7 +47,7 @@ example:
   bash recipes/multi30k.en-de.sh --model dense
   bash recipes/distil.sh data-bin/multi30k.en-de runs/multi30k.en-de/dense.seed1/averaged.pt \\
     data-bin/multi30k.en-de.distilled
-  bash recipes/multi30k.en-de.sh --data data-bin/multi30k.en-de.distilled"""
+  bash recipes/multi30k.en-de.sh --data data-bin/multi30k.en-de.distilled --out runs/distilled"""
 
 
 def main(arguments: Sequence[str]) -> None:

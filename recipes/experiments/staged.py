@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .. import small
-from ..console import Failed, Parser, folder, positive, say
+from ..console import Failed, Parser, folder, numbers, positive, say
 from ..engine import ROOT, USER_DIR, Engine, Step, fingerprint, python, side_by_side, write
 from ..experiment import add_dry_run, report
 from ..results import read_result
@@ -48,8 +48,8 @@ FAMILIES = ("low_rank", "monarch", "kronecker")
 DEFAULT = 200
 
 ABOUT = f"""\
-Take a trained dense Transformer of the quickstart's size to 50%, 30% and 15% of its parameters in
-each FAMILY ({" ".join(FAMILIES)}) and compare, on the validation set of the
+Compress a trained dense Transformer of the quickstart's size to 50%, 30% and 15% of its parameters
+with each FAMILY ({" ".join(FAMILIES)}), and compare on the validation set of the
 quickstart's corpus:
 
   before     its projection, without fine-tuning
@@ -62,7 +62,7 @@ A run has failed if its gradients became NaN, or if its best validation loss is 
 its projection before fine-tuning."""
 
 EPILOG = f"""\
-The results are DIR/staged.md and DIR/staged.png, and a folder for each run with its log,
+The folder of the results gets staged.md, staged.png, and a folder for each run with its log,
 checkpoints and translations. If interrupted, run the same command again: it resumes and skips
 finished steps.
 
@@ -82,9 +82,12 @@ def _parser() -> Parser:
     def count(name: str, default: int | None, what: str) -> None:
         add(name, type=positive, default=default, metavar="N", help=what)
 
-    count("--updates", DEFAULT, f"of a fine-tuning, at once and staged (default {DEFAULT})")
-    count("--stage-updates", None, "from stage to stage (default: a sixteenth of --updates, so that"
-          " the last of the 9 stages begins at half of them)")  # fmt: skip
+    count(
+        "--max-update", DEFAULT, f"updates of a fine-tuning, at once and staged (default {DEFAULT})"
+    )
+    count("--stage-updates", None, "updates between stages (default: a sixteenth of --max-update, "
+          "so that the last of the 9 stages, one for the embeddings and one for each block, begins "
+          "at half of them)")  # fmt: skip
     add(
         "--lr",
         default="5e-4",
@@ -93,18 +96,25 @@ def _parser() -> Parser:
     count("--scratch-updates", 1000, "of a training from scratch (default 1000)")
     add("--scratch-lr", default="7.5e-4", help="its learning rate (default 7.5e-4)")
     add("--dense", type=folder, metavar="CHECKPOINT",
-        help="fine-tune this one, of shapeshifter_transformer_tiny with '*=dense' (default: one is "
-        "trained)")  # fmt: skip
+        help="the dense model, such as the quickstart's: shapeshifter_transformer_tiny with "
+        "--factor-plan '*=dense' (default: one is trained)")  # fmt: skip
     count("--dense-updates", UPDATES, f"of the dense training (default {UPDATES})")
-    count("--seeds", 3, "seeds 1 to N of the fine-tunings (default 3)")
-    count("--scratch-seeds", 1, "seeds of the trainings from scratch, which take longest "
-          "(default 1)")  # fmt: skip
+    add("--seeds", type=numbers, default="1-3", metavar="LIST",
+        help="of the fine-tunings, such as 1,2 or 1-3 (default 1-3)")  # fmt: skip
+    add("--scratch-seeds", type=numbers, default="1", metavar="LIST",
+        help="of the trainings from scratch, which take longest (default 1)")  # fmt: skip
     add("--sizes", default="50,30,15", metavar="LIST", help="percentages (default 50,30,15)")
     count("--beam", 5, "of the translations (default 5)")
-    add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the quickstart's)")
-    add("--out", type=folder, metavar="DIR", help="results (default runs/staged, or staged.N)")
+    add(
+        "--data",
+        type=folder,
+        metavar="DIR",
+        help="prepared corpus (default: the quickstart's, which is made)",
+    )
+    add("--out", type=folder, metavar="DIR", help="results (default runs/staged, or "
+        "runs/staged.N with --max-update N)")  # fmt: skip
     add("--only", metavar="RUN", help="do one run alone, such as low_rank-50-staged.seed1 (on "
-        "another machine, say); the runs that it begins with must be there")  # fmt: skip
+        "another machine, say); the runs that it starts from must have finished")  # fmt: skip
     add_dry_run(parser)
     return parser
 
@@ -141,17 +151,17 @@ def main(arguments: Sequence[str]) -> None:
     before = [Run("before", model) for model in models]
     tuned = [
         Run(way, model, seed)
-        for seed in range(1, args.seeds + 1)
+        for seed in sorted({*args.seeds, *args.scratch_seeds})
         for model in models
         for way in list(WAYS)[1:]
-        if way != "scratch" or seed <= args.scratch_seeds
+        if seed in (args.scratch_seeds if way == "scratch" else args.seeds)
     ]
     runs = [Run("dense"), *before, *tuned]
     if args.only and args.only not in [run.folder for run in runs]:
         parser.error(f"--only: there is no run '{args.only}'")
     if args.dense and not args.dry_run and not args.dense.is_file():
         raise Failed(f"there is no checkpoint {args.dense}")
-    default = "staged" if args.updates == DEFAULT else f"staged.{args.updates}"
+    default = "staged" if args.max_update == DEFAULT else f"staged.{args.max_update}"
     out: Path = args.out or ROOT / "runs" / default
     study = Staged(Small.prepare(args.data, args.dry_run), args, more, out)
     for phase in ([Run("dense")], before, tuned):
@@ -190,7 +200,7 @@ class Staged:
             # twice the source.
             search = ["--beam", str(self.args.beam), "--max-len-a", "2", "--max-len-b", "10"]
             self.trainings.score(engine, checkpoint, search)
-            facts = f"staged, {self.args.updates} updates", run.name
+            facts = f"staged, {self.args.max_update} updates", run.name
             trainings = self.trainings
             report(engine, trainings.data, trainings.corpus, *facts, checkpoint)
 
@@ -217,7 +227,7 @@ class Staged:
 
     def _train(self, engine: Engine, run: Run) -> bool:
         """Whether the training finished; that it diverged is a result too, not an error."""
-        args, updates = self.args, self.args.updates
+        args, updates = self.args, self.args.max_update
         stage = args.stage_updates or -(-updates // 16)
         projection = self.out / Run("before", run.model).folder / "projected.pt"
         begin = ["--lr", args.lr, "--finetune-from-model"]

@@ -12,7 +12,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
-from ..console import Failed, Parser, folder, positive, say, variable
+from ..console import Failed, Parser, folder, numbers, positive, say, variable
 from ..devices import Devices
 from ..engine import ROOT, Engine, python, share_threads, side_by_side, write
 from ..experiment import add_dry_run
@@ -20,28 +20,29 @@ from ..experiment import add_dry_run
 MODELS = "dense,shapeshifter,narrow,small"
 
 ABOUT = """\
-Train several models of one recipe with several seeds, side by side on one machine, score each as it
-ends, and write one table with plots: validation loss against updates and against seconds, BLEU
+Train several models of one recipe with several seeds, side by side on one machine, score each when
+it ends, and write one table with plots: validation loss against updates and against seconds, BLEU
 against parameters. RECIPE is the name of a script, such as tatoeba.de-en.
 
-With --minutes, trainings that are not done by then are stopped, and the table says that they were
-not measured. Run the same command again on the same machine to finish them."""
+With --minutes N, trainings that are still running N minutes after the start are stopped, and the
+table says that they were not measured. Run the same command again on the same machine to finish
+them."""
 
 EPILOG = """\
-The results are DIR/compare.md with its plots, and a folder MODEL.seedN for each training, as the
-recipe makes it.
+The folder of the results gets compare.md with its plots, and a folder MODEL.seedN for each
+training, as the recipe makes it.
 
 environment:
   JOBS              trainings at once (default: all on a GPU, else 2). They share a GPU well under
                     NVIDIA's multi-process service: first start nvidia-cuda-mps-control -d
   DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
-  OMP_NUM_THREADS   threads of each (default: its share of the cores)
+  OMP_NUM_THREADS   threads of a training (default: its share of the cores)
   PYTHON            the Python that has fairseq (default: .venv's, else python3)
 
 examples:
   bash recipes/table.sh tatoeba.de-en --minutes 25 --max-update 6000
-  bash recipes/table.sh tatoeba.de-en --models dense,shapeshifter,monarch --seeds 3
-  bash recipes/table.sh multi30k-iwslt.en-de -- --tokens-per-update 16384"""
+  bash recipes/table.sh tatoeba.de-en --models dense,shapeshifter,monarch --seeds 1-3
+  bash recipes/table.sh multi30k-iwslt.en-de -- --dropout 0.1"""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -49,10 +50,15 @@ def main(arguments: Sequence[str]) -> None:
     add = parser.add_argument
     add("recipe", metavar="RECIPE")
     add("--models", default=MODELS, metavar="LIST", help=f"of the recipe (default {MODELS})")
-    add("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N (default 1)")
+    add("--seeds", type=numbers, default="1", metavar="LIST", help="such as 1,2 or 1-3 (default 1)")
     add("--minutes", type=float, default=inf, metavar="N",
-        help="stop trainings that are not done by then")  # fmt: skip
-    add("--max-update", type=positive, metavar="N", help="length (default: the recipe's)")
+        help="stop after so many minutes (default: when all are done)")  # fmt: skip
+    add(
+        "--max-update",
+        type=positive,
+        metavar="N",
+        help="updates of each training (default: the recipe's)",
+    )
     add("--data", type=folder, metavar="DIR", help="prepared corpus (default: the recipe's)")
     add("--out", type=folder, metavar="DIR", help="results (default runs/table.RECIPE)")
     add_dry_run(parser)
@@ -68,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
             *python("recipes", f"{recipe}.sh", "--model", model, "--seed", str(seed)),
             *(*given, "--out", str(out / f"{model}.seed{seed}"), "--", *more),
         ]
-        for seed in range(1, args.seeds + 1)
+        for seed in args.seeds
         for model in args.models.split(",")
     }
     on_gpu = Devices.find(args.dry_run).device == "cuda"

@@ -13,12 +13,15 @@ from ..training import train
 
 ABOUT = """\
 Train on DATA (what fairseq-preprocess made) into SAVE_DIR with the setting of the papers: Adam
-(0.9, 0.98), learning rate 5e-4 with 15,000 warm-up updates, dropout 0.3, weight decay 1e-4, label
-smoothing 0.1. Every option that you add is fairseq-train's and overrides these.
+(0.9, 0.98), learning rate 5e-4 after 15,000 warm-up updates, then falling with the inverse square
+root, dropout 0.3, weight decay 1e-4, label smoothing 0.1. You may add any option of
+fairseq-train; it overrides these. A short training needs fewer --warmup-updates. Two options are
+needed or this script's own:
 
-  --max-update N          how long to train
-  --tokens-per-update N   the batch of one update, on all devices together: --max-tokens (then the
-                          most that a device holds at once) and --update-freq follow from it
+  --max-update N          updates of the training
+  --tokens-per-update N   tokens of an update, on all devices together, in place of --max-tokens and
+                          --update-freq; then --max-tokens (default 4096) is the most that a device
+                          holds at once
 
 If interrupted, run the same command again: it resumes. The full log is SAVE_DIR/train.log, the
 curves for TensorBoard are in SAVE_DIR/tensorboard."""

@@ -5,8 +5,8 @@ from ..word2ket import Word2KetExperiment
 main = Word2KetExperiment(
     about="""\
 Embeddings in word2ket and word2ketXS: IWSLT'14 German to English (160,000 pairs) with an LSTM, a
-bidirectional encoder and a decoder with attention, 256 wide. The dissertation reads whole words,
-the prepared corpus is in subwords. Data: bash data-prep/prepare-iwslt14.sh""",
+bidirectional encoder and a decoder with attention, 256 wide. The dissertation's model reads whole
+words; this corpus is in subwords. Data: bash data-prep/prepare-iwslt14.sh""",
     dataset="iwslt14",
     source="de",
     targets=["en"],

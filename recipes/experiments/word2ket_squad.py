@@ -20,8 +20,8 @@ FILES = {
 TABLE_3 = {"order": 4, "rank": 1}  # "almost 10^5-fold"; "1,000-fold" is order 2, rank 2
 
 ABOUT = """\
-Embeddings in word2ket and word2ketXS: answers to SQuAD 1.1's questions by a reader of DrQA's kind.
-It learns from train-v1.1.json and answers dev-v1.1.json after each epoch. The scores are those of
+Embeddings in word2ket and word2ketXS: answers to SQuAD 1.1's questions by a DrQA-style reader. It
+learns from train-v1.1.json and answers dev-v1.1.json after each epoch. The scores are those of
 the last epoch: F1 and exact match by SQuAD's own rules."""
 
 EPILOG = """\
@@ -82,9 +82,9 @@ def _parser() -> Parser:
     add_embeddings(parser, **TABLE_3)
     add = parser.add_argument
     add("--from", dest="source", type=folder, metavar="DIR",
-        help="take both files from DIR instead of the network")  # fmt: skip
+        help="use the two files in DIR; download nothing")  # fmt: skip
     add("--out", type=folder, metavar="DIR", help="results (default runs/NAME/MODEL.seedN)")
     add("--seed", type=number, default=1, metavar="N", help="of the training (default 1)")
-    add("--epochs", type=positive, default=40, metavar="N", help="how long (default 40)")
+    add("--epochs", type=positive, default=40, metavar="N", help="of the training (default 40)")
     add_dry_run(parser)
     return parser

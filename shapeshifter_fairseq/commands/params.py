@@ -21,8 +21,8 @@ examples:
 
 Any model option of fairseq-train may follow. Dictionary sizes include the special symbols.
 --percent and --parameters print the options of a model as near that size as possible, and no
-larger. Tables then keep a share of their numbers that is a quarter larger than that of the layers,
-unless --layer-rank or --embed-rank is given.
+larger. The embeddings then keep 1.25 times the share of their numbers that the layers keep, unless
+ --layer-rank or --embed-rank is given.
 """
 
 
@@ -38,11 +38,16 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--arch", required=True, help="as for fairseq-train")
-    parser.add_argument("--vocab", type=int, metavar="N", help="types of a joined dictionary")
-    parser.add_argument("--source-vocab", type=int, metavar="N", help="types of the source side")
-    parser.add_argument("--target-vocab", type=int, metavar="N", help="types of the target side")
-    parser.add_argument("--data", type=Path, metavar="DATA", help="take its dictionaries")
+    parser.add_argument("--arch", required=True, help="name of the architecture in fairseq-train")
+    parser.add_argument("--vocab", type=int, metavar="N", help="size of a joined dictionary")
+    parser.add_argument("--source-vocab", type=int, metavar="N", help="size of the source side's")
+    parser.add_argument("--target-vocab", type=int, metavar="N", help="size of the target side's")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="folder of a binarised corpus, which has the sizes",
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--percent", type=float, metavar="P", help="find ranks for P%% of dense")
     size.add_argument("--parameters", metavar="N", help="find ranks for N parameters, such as 3M")

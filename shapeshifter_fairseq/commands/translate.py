@@ -34,9 +34,9 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
         commands,
         name,
         run,
-        help="translate standard input with a deployed model",
+        help="translate standard input with an unpacked or deployed model",
         description="Translate standard input, plain text line by line, with a model that "
-        "recipes/deploy.sh made.",
+        "`shapeshifter unpack` or recipes/deploy.sh made.",
         epilog=EPILOG,
     )
 

@@ -150,7 +150,7 @@ def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path):
 def test_families_are_trained_scored_and_compared(data, tmp_path):
     out = tmp_path / "two families"
     small = "--encoder-layers 1 --decoder-layers 1 --layer-rank 2 --embed-rank 4 --log-interval 1"
-    where = ["--updates", "4", "--data", data, "--out", out]
+    where = ["--max-update", "4", "--data", data, "--out", out]
     only = ["low_rank", "monarch", "--", *small.split(), "--required-batch-size-multiple", "1"]
     said = script("families.sh", *where, *only)
     rows = [line for line in said.splitlines() if line.startswith(("| low_rank", "| monarch"))]
@@ -203,7 +203,7 @@ def test_staged_trains_and_scores_a_run(data, runs, tmp_path):
     out = tmp_path / "staged here"
     dense = runs / "dense" / "checkpoint_best.pt"
     call = ["--only", "low_rank-30-staged.seed2", "--dense", dense, "--data", data, "--out", out]
-    call += ["--updates", "6", "--stage-updates", "1", "--beam", "1"]
+    call += ["--max-update", "6", "--stage-updates", "1", "--beam", "1"]
     call += ["--", *SMALL, "--log-interval", "1", "--required-batch-size-multiple", "1"]
     script("staged.sh", *call)
     run = out / "low_rank-30-staged.seed2"
@@ -287,10 +287,10 @@ def test_deploy(data, runs, tmp_path):
         ("evaluate nowhere", "CHECKPOINT"),
         ("quickstart --fast", "unrecognized arguments: --fast"),
         ("families lowrank", "no family 'lowrank'; known: dense kronecker low_rank"),
-        ("families --updates few", "--updates: 'few' is not a positive number"),
+        ("families --max-update few", "--max-update: 'few' is not a positive number"),
         ("families --layer-rank 3", "come after --"),
         ("staged phm", "no family 'phm' here; known: low_rank monarch kronecker"),
-        ("staged --updates 0", "--updates: '0' is not a positive number"),
+        ("staged --max-update 0", "--max-update: '0' is not a positive number"),
         ("staged --sizes 50,20", "'20' is not 50, 30 or 15"),
         ("staged --only low_rank-50.seed1", "there is no run 'low_rank-50.seed1'"),
         ("distil data model.pt", "required: OUT"),

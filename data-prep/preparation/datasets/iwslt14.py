@@ -20,9 +20,9 @@ DATASET = Dataset(
     name="iwslt14",
     about="""\
 Prepare IWSLT'14 German-English (TED talks) as fairseq's recipe does: lowercased Moses tokens;
-training pairs of 1 to 175 tokens and a length ratio of at most 1.5; every 23rd pair validates; the
-test set is dev2010, TEDX dev2012, tst2010, tst2011 and tst2012 together; a joint byte-pair encoding
-of 10,000 merges, and a dictionary for each language.""",
+training pairs of 1 to 175 tokens and a length ratio of at most 1.5; every 23rd pair goes to the
+validation set. The test set is dev2010, TEDX dev2012, tst2010, tst2011 and tst2012 together. A
+joint byte-pair encoding of 10,000 merges, and a dictionary for each language.""",
     pairs=["de en", "en de"],
     facts=facts,
     moses=Moses(lowercase=True),

@@ -10,19 +10,13 @@ from ..dataset import Dataset, Facts, Filter, Moses, Split, Text
 
 ABOUT = """\
 Prepare your own text: sentences in SRC and TGT, any two language codes, one sentence a line.
-
-  --train PREFIX    the files PREFIX.SRC and PREFIX.TGT, plain or gzipped (PREFIX.SRC.gz)
-  --tsv FILE        in place of --train: "source, tab, target" on each line
-  --valid, --test   a PREFIX each, or a number of pairs each: then they are taken out of the
-                    training text by a hash of the source sentence, so no test sentence stays in it
-
 Duplicates, pairs with an empty side, and pairs that are too long or too uneven are dropped from the
 training text. The script prints how many. Byte order marks and odd line ends are removed from all.
 Two sides of different lengths are an error. So are bytes that are not UTF-8, unless --drop-bad is
 given."""
 
-EXAMPLE = """
-
+EXAMPLES = """\
+examples:
   bash data-prep/prepare-own.sh de en --tsv pairs.tsv --valid 1000 --test 1000
   bash data-prep/prepare-own.sh de en --train text/train --valid text/dev --test text/test \\
     --subwords subword_nmt --moses --lowercase --vocab-size 10000"""
@@ -35,19 +29,27 @@ def main(arguments: Sequence[str]) -> None:
     without = ["--from", "--mirror", "--checksums"]
     own = Dataset("own", ABOUT, vocab_size=8000, subwords="sentencepiece_bpe", without=without)
     parser = own.parser()
-    parser.epilog += EXAMPLE
+    parser.usage = (
+        "%(prog)s SRC TGT (--train PREFIX | --tsv FILE) --valid PREFIX|N --test PREFIX|N [options]"
+    )
+    parser.epilog = parser.epilog.partition("example:")[0] + EXAMPLES
     add = parser.add_argument
-    add("--train", metavar="PREFIX")
-    add("--tsv", type=Path, metavar="FILE")
-    add("--valid", required=True, metavar="PREFIX|N")
-    add("--test", required=True, metavar="PREFIX|N")
+    add("--train", metavar="PREFIX", help="the files PREFIX.SRC and PREFIX.TGT, plain or .gz")
+    add("--tsv", type=Path, metavar="FILE", help="in place of --train: source, tab, target")
+    add("--valid", required=True, metavar="PREFIX|N", help="the validation set: files, as for "
+        "--train, or a number of pairs. These are taken out of the training text by a hash of the "
+        "source sentence, so none of its sentences stays in it")  # fmt: skip
+    add("--test", required=True, metavar="PREFIX|N", help="the test set, as for --valid")
     add("--drop-bad", action="store_true", help="drop pairs that are not UTF-8")
-    add("--max-length", type=int, default=250, metavar="N", help="subwords a side (default 250)")
-    add("--max-ratio", type=float, default=3, metavar="R", help="of the lengths (default 3)")
+    add("--max-length", type=int, default=250, metavar="N",
+        help="drop training pairs with more subwords on a side (default 250)")  # fmt: skip
+    add("--max-ratio", type=float, default=3, metavar="R",
+        help="drop training pairs with a side so many times longer (default 3)")  # fmt: skip
     add("--subwords", choices=KINDS, default="sentencepiece", help="default sentencepiece")
     add("--moses", action="store_true", help="tokenise as the Moses scripts do")
     add("--lowercase", action="store_true", help="with --moses: train in lower case")
-    add("--dictionaries", choices=("one", "two"), default="one", help="default one, for both")
+    add("--dictionaries", choices=("one", "two"), default="one",
+        help="one for both languages (default), or one for each")  # fmt: skip
     options = parser.parse_intermixed_args(arguments)
     pair = own.languages(parser, options.languages)
     if bool(options.train) == bool(options.tsv):

@@ -31,10 +31,10 @@ DATASET = Dataset(
 Prepare WMT'14 English-German (default) or English-French as fairseq's recipe does (--icml17):
 punctuation normalised, Moses tokenisation with split hyphens, a joint byte-pair encoding of 40,000
 merges and one dictionary; training and validation pairs of 1 to 250 subwords and a length ratio of
-at most 1.5. Test set: newstest2014. Validation: each 100th training pair (French: each 1333rd).
+at most 1.5. Test set: newstest2014. Validation: every 100th training pair (French: every 1333rd).
 
   en de             Europarl v7, Common Crawl, News Commentary v9; about 3.9M pairs
-  en fr             the same with UN and Giga Fr-En; about 35.8M pairs: give it all cores""",
+  en fr             the same with UN and Giga Fr-En; about 35.8M pairs""",
     pairs=["en de", "en fr", "de en", "fr en"],
     facts=facts,
     moses=Moses(normalise=True, dash_splits=True),
