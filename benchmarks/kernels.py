@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapeshifter_fairseq.factorizations import cost, factorization
 
-BAR = 1.05
+BAR = 1.05  # under autocast, where the dense model casts each weight
+HELD_BAR = 1.10  # with weights in half precision, where nothing is cast
 BUSY_BAR = 1.00
 RECIPE_TOKENS = 16384
 TOKENS = 512
@@ -54,13 +55,20 @@ class Calls(TorchDispatchMode):
         return sum(self.by_name[name] for name in WAITS)
 
 
-def calls_of_a_step(model: nn.Module, task, tokens: int = TOKENS) -> Calls:
-    """Forward, loss and backward in bf16 under autocast."""
+def calls_of_a_step(model: nn.Module, task, tokens: int = TOKENS, autocast: bool = True) -> Calls:
+    """Forward, loss and backward in half precision.
+
+    Args:
+        autocast: as `fairseq-train --amp` does it; else the model holds bf16, as --fp16 makes it
+            hold fp16.
+    """
     criterion = LabelSmoothedCrossEntropyCriterion(task, sentence_avg=False, label_smoothing=0.1)
     sample = batch(task, tokens)
     model.zero_grad()
+    if not autocast:
+        model.bfloat16()
     with choices_of_a_gpu(), Calls() as calls:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss, _, _ = criterion(model, sample)
         loss.backward()
     return calls
@@ -84,6 +92,10 @@ def measure(quick: bool) -> Iterator[Row]:
         for what, bar in (("kernels", BAR), ("waits", 1.0)):
             figures = [[float(getattr(calls, what))] for calls in counted]
             yield compared(f"{what} of a training step, {name}", *figures, bar, unit="calls")
+        held = [[float(calls_of_a_step(model, task, autocast=False).kernels)]
+                for model in (ours, dense)]  # fmt: skip
+        row = f"kernels of a training step, {name}, weights in bf16"
+        yield compared(row, *held, HELD_BAR, unit="calls")
         for device, dtype in devices():
             if device == "cuda" and dtype != torch.float32:
                 yield _busy(name, dtype, 3 if quick else 10)
