@@ -53,7 +53,7 @@ def whole_models() -> str:
         counts = count("word2ket_lstm_gigaword", 30428, 30428, True, options.split())
         totals = (f"{counts[name]:,}" for name in ("dense_total", "total"))
         rows.append([f"`{options}`", *totals, f"{counts['fold']:.1f}"])
-    head = ["`--arch word2ket_lstm_gigaword`", "dense LSTM", "LSTM", "fold"]
+    head = ["`--arch word2ket_lstm_gigaword`", "dense LSTM", "with factors", "fold"]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 

@@ -54,6 +54,21 @@ def test_a_table_without_command_or_commit_is_found():
     assert not COMMIT.search(second) and COMMAND.search(second)
 
 
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", path.read_text("utf-8"))
+    for target, anchor in links:
+        page = path.parent / target if target else path
+        assert page.exists(), target
+        assert not anchor or anchor in headings(page), f"{target}#{anchor}"
+
+
 def test_the_tables_of_word2ket():
     command = [sys.executable, DOCS / "word2ket.py"]
     environment = {"PYTHONPATH": str(DOCS.parent), "PATH": ""}
