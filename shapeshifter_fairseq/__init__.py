@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .together import build_together, built_together
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _MODULES = {
     "FactorizedEmbedding": ".layers",
