@@ -16,7 +16,7 @@ examples:
     --output_dir ctranslate2
 
 The result is a checkpoint of fairseq's own --arch transformer. Nothing of this project is needed to
-use it, and it loads weights-only.
+use it, and torch loads it with weights_only=True.
 """
 
 
@@ -25,9 +25,9 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
         commands,
         name,
         run,
-        help="turn a factorized model into an ordinary dense checkpoint of fairseq's",
+        help="turn a factorized model into an ordinary dense fairseq checkpoint",
         description="Multiply out the factors of a trained model, and write an ordinary dense "
-        "checkpoint of fairseq's. Several checkpoints of one run are averaged first.",
+        "fairseq checkpoint. Several checkpoints of one run are averaged first.",
         epilog=EPILOG,
     )
 

@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("fp32", "fp16", "bf16", "int8"),
         default="fp16",
-        help="of the weights (default fp16); int8 also stores a scale for each term",
+        help="of the weights in the file (default fp16); int8 stores a scale for each rank too",
     )
     parser.add_argument(
         "--check",

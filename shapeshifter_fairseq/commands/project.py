@@ -15,6 +15,9 @@ examples:
   shapeshifter project dense/checkpoint_best.pt small.pt --factorization low_rank \\
     --layer-rank 96 --embed-rank dense --factor-plan 'decoder.layers.*.fc?=dense'
 
+Ranks default to 64 and 256, where they fit; the family is kronecker. The gains matter only if the
+result is trained: they are stored in it.
+
 The result is a checkpoint of --arch shapeshifter_transformer. Translate with fairseq-generate, or
 train on with fairseq-train --finetune-from-model (or --restore-file) to win back what the
 projection lost. It holds no state of the optimizer: either way training begins at update 0.
@@ -27,8 +30,9 @@ def add_to(commands: Commands, name: str) -> argparse.ArgumentParser:
         name,
         run,
         help="turn a trained dense Transformer into the nearest factorized one",
-        description="Write the factorized model that is nearest to a trained Transformer of "
-        "fairseq's, and print the relative error of every matrix (in the Frobenius norm).",
+        description="Write the factorized model that is nearest to a trained fairseq Transformer. "
+        "Print the relative error of every matrix (in the Frobenius norm), and the options with "
+        "which fairseq-train fine-tunes the result.",
         epilog=EPILOG,
     )
 

@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--quantization",
         default="int8",
         choices=("int8", "int8_float16", "float16", "bfloat16", "float32"),
-        help="of CTranslate2's weights (default int8)",
+        help="precision in which CTranslate2 translates, whatever that of the file (default int8)",
     )
 
 
