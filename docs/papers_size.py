@@ -16,23 +16,22 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def plot(models: list[dict]) -> Figure:
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
     axes = figure.subplots()
-    for kind, label, colour in (
-        ("Shapeshifter", "Shapeshifter, 512 wide", COLOURS[0]),
-        ("dense", "dense Transformer, 228 and 512 wide", COLOURS[1]),
+    for kind, label, marker, colour in (
+        ("Shapeshifter", "Shapeshifter (Kronecker factors)", "o", COLOURS[0]),
+        ("dense", "dense Transformer", "s", COLOURS[1]),
     ):
-        of_kind = sorted(
-            (model for model in models if model["kind"] == kind), key=lambda m: m["parameters"]
-        )
+        of_kind = [model for model in models if model["kind"] == kind]
         sizes = [model["parameters"] / 1e6 for model in of_kind]
-        axes.plot(sizes, [m["nll"] for m in of_kind], "o-", color=colour, label=label)
+        axes.plot(sizes, [m["nll"] for m in of_kind], marker, color=colour, label=label, ms=8)
         for size, model in zip(sizes, of_kind):
-            text = f"{size:.1f} M: {model['nll']:.3f}"
-            axes.annotate(text, (size, model["nll"]), xytext=(8, 4), textcoords="offset points")
+            text = f"{model['model']}: {size:.1f} M, {model['nll']:.3f}"
+            axes.annotate(text, (size, model["nll"]), (10, -4), textcoords="offset points")
     axes.set_xlabel("parameters, millions")
-    axes.set_ylabel("validation loss, bits (lower is better)")
-    axes.set_xlim(0, 48)
+    axes.set_ylabel("validation loss after 11,000 updates,\nbits per subword (lower is better)")
+    axes.set_xlim(0, 56)
+    axes.margins(y=0.12)
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("Tatoeba German-English, 6+6 layers, one seed", loc="left", fontsize=11)
