@@ -26,7 +26,7 @@ HELD_BAR = 1.10  # with weights in half precision, where nothing is cast
 BUSY_BAR = 1.00
 RECIPE_TOKENS = 16384
 TOKENS = 512
-# Calls that launch no kernel, beside views: they take memory, or give a tensor another shape.
+# Calls that launch no kernel, other than views: they take memory, or give a tensor another shape.
 NO_KERNELS = {"_unsafe_view", "empty", "empty_like", "new_empty", "new_empty_strided"}
 NO_KERNELS |= {"promote_types", "_local_scalar_dense"}
 # Calls after which the program waits until the GPU is done.
@@ -108,12 +108,12 @@ def _busy(name: str, dtype: torch.dtype, steps: int) -> Row:
     sample = batch(task, RECIPE_TOKENS, "cuda")
     both = [training_step(model, sample, task, dtype) for model in (ours, dense)]
     found: list[list[float]] = [[], []]
-    for round in range(steps + 1):
+    for turn in range(steps + 1):
         for step, busy in zip(both, found):
             with profile(activities=[ProfilerActivity.CUDA]) as profiler:
                 step()
                 torch.cuda.synchronize()
-            if round:  # the first one makes the gradients and the moments
+            if turn:  # the first one makes the gradients and the moments
                 events = profiler.key_averages()
                 busy.append(sum(event.self_device_time_total for event in events) / 1000)
     what = f"GPU busy, {name}, {RECIPE_TOKENS:,} tokens, {str(dtype)[6:]}"

@@ -80,7 +80,7 @@ def _parts(model: nn.Module, task, tokens: tuple[int, int], dtype: torch.dtype) 
 
 
 def _peak(step: Callable[[], None]) -> int:
-    """Most bytes that a step allocates beside parameters, gradients and Adam's moments."""
+    """Most bytes that a step allocates other than parameters, gradients and Adam's moments."""
     step()  # makes the gradients, which the next step keeps, and the moments
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -127,7 +127,8 @@ def _print_resident(name: str, kind: str) -> None:
     pair = build(name)
     sample = batch(pair.task, 32 * LENGTH)
     model = getattr(pair, kind)
-    task, _ = pair.task, (pair := None)  # the other model goes
+    task = pair.task
+    del pair  # frees the other model
     translation(model, sample, task)()
     with open("/proc/self/statm", encoding="ascii") as file:
         print(int(file.read().split()[1]) * resource.getpagesize() / MIB)

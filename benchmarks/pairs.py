@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from shapeshifter_fairseq.writing import whole_file
+
 Row = dict[str, Any]  # what was measured, its ratio and its bar; report.py draws the table
 
 
@@ -124,10 +126,9 @@ def write(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
     for row in tqdm(measure(args.quick), desc=args.out.stem, leave=False):
         rows.append(row)
         tqdm.write(line(row))
-    part = args.out.with_suffix(".part")
     found = {"machine": machine(), "rows": rows}
-    part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    part.replace(args.out)
+    with whole_file(args.out) as part:
+        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def machine() -> str:

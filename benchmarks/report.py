@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 from figures import draw_bars, draw_growth, with_bars
-from matplotlib.figure import Figure
 from pairs import Row, line
 from tabulate import tabulate
+
+from shapeshifter_fairseq.runs import write_figure
+from shapeshifter_fairseq.writing import whole_file
 
 
 def main() -> None:
@@ -24,13 +26,15 @@ def main() -> None:
         by_machine.setdefault(part["machine"], []).extend(part["rows"])
     text = "\n".join(f"{machine}\n\n{table(of_it)}\n" for machine, of_it in by_machine.items())
     machines = {name: part["machine"] for name, part in found.items()}
-    _write(folder / "results.json", json.dumps({"machines": machines, **parts}, indent=1) + "\n")
-    _write(folder / "table.md", text)
+    results = json.dumps({"machines": machines, **parts}, indent=1)
+    for name, content in (("results.json", results + "\n"), ("table.md", text)):
+        with whole_file(folder / name) as part:
+            part.write_text(content, encoding="utf-8")
     growth = [row for row in rows if "growth" in row]
     if groups := with_bars(parts):
-        _save(draw_bars(groups), folder / "bars.png")
+        write_figure(draw_bars(groups), folder / "bars.png")
     if growth:
-        _save(draw_growth(growth), folder / "growth.png")
+        write_figure(draw_growth(growth), folder / "growth.png")
         text += "\n".join(["", *map(line, growth), ""])
     print(text)
 
@@ -62,18 +66,6 @@ def _cells(row: Row) -> list[str]:
 
 def _parts_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("[a-i]-*.json"))
-
-
-def _save(figure: Figure, path: Path) -> None:
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=160)
-    part.replace(path)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,12 @@ def gupta_table() -> str:
             models = [build(model_class, config, plan) for plan in gupta_plans(rank)]
             (count,) = {model.num_parameters() for model in models}  # one and the same
             rows.append([name, rank, rank // BLOCKS, f"{count:,}", size])
-    head = ["model", "rank of low_rank", f"rank of the others, {BLOCKS} blocks", "parameters"]
+    head = [
+        "model",
+        "rank of low_rank",
+        f"rank of block_low_rank and monarch, {BLOCKS} x {BLOCKS}",
+        "parameters",
+    ]
     return tabulate(rows, [*head, "paper, millions"], tablefmt="github", disable_numparse=True)
 
 

@@ -87,8 +87,7 @@ class Parser(argparse.ArgumentParser):
 def number(text: str, least: int = 0) -> int:
     """A number of at least `least`, as argparse's `type`."""
     if not (text.isascii() and text.isdigit() and int(text) >= least):
-        kind = "positive number" if least else "number"
-        raise argparse.ArgumentTypeError(f"'{text}' is not a {kind}")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
     return int(text)
 
 
@@ -144,5 +143,5 @@ def is_dry_run() -> bool:
 
 
 def is_full(place: Path) -> bool:
-    """Whether the disk has no room left for a line."""
+    """Whether the disk has less than 64 KiB left."""
     return shutil.disk_usage(place).free < 1 << 16

@@ -90,7 +90,7 @@ class Devices:
     def launch(self, module: str, arguments: Sequence[object]) -> list[str]:
         """The command that runs a module of fairseq's on every device.
 
-        (On GPUs this is fp16, because `fairseq-train --bf16` is for TPUs.)
+        (There is no bf16, because `fairseq-train --bf16` is for TPUs.)
         """
         words = python(module, *arguments)
         words += ["--cpu"] * (self.device == "cpu") + ["--fp16"] * (self.precision == "fp16")

@@ -54,7 +54,7 @@ class Step:
 
     @property
     def stamp(self) -> dict[str, Any]:
-        """As JSON gives it back."""
+        """What is written down when the step is done, as JSON reads it back."""
         return json.loads(json.dumps({"made_from": self.made_from, "until": self.until}))
 
 
@@ -346,4 +346,5 @@ def _change(known: dict[str, Any], step: Step) -> str:
     then, now = (list(made_from.items()) for made_from in (known["made_from"], step.made_from))
     gone = ", ".join(f"{name} {value}" for name, value in then if (name, value) not in now)
     new = ", ".join(f"{name} {value}" for name, value in now if (name, value) not in then)
-    return f"then {gone or 'less'}; now {new or 'less'}; give the former, or another folder"
+    fewer = "fewer options"
+    return f"it had {gone or fewer}, now {new or fewer}; give the old ones, or another folder"

@@ -28,7 +28,7 @@ class Evaluation:
     # Score the tokenised text with compounds in parts, a-b as a ##AT##-##AT## b, as is usual for
     # WMT'14 En-De.
     split_compounds: bool = False
-    options: Sequence[str] = ()  # of fairseq-generate, beside beam 5
+    options: Sequence[str] = ()  # of fairseq-generate, added to beam 5
     cpu: bool = False  # leave a GPU alone
 
     def need(self, data: Path) -> None:
@@ -65,8 +65,9 @@ class Evaluation:
             }
 
         def make(result: Path) -> None:
-            for name in ("generate.log", "scores.json", "scores.tokenised.json", RESULT):
-                (engine.folder / name).unlink(missing_ok=True) if not engine.dry else None
+            if not engine.dry:
+                for name in ("generate.log", "scores.json", "scores.tokenised.json", RESULT):
+                    (engine.folder / name).unlink(missing_ok=True)
             sentences = self._translate(engine, data, corpus, checkpoint, plain)
             self._extract(engine, "D", "hypotheses.txt", sentences)
             if words and self.scores == "bleu":
@@ -101,7 +102,7 @@ class Evaluation:
     def _extract(self, engine: Engine, kind: str, name: str, sentences: int) -> Path:
         """The translations of generate.log in the order of the set.
 
-        fairseq translates long sentences together; D-N is the plain translation of sentence N, H-N
+        fairseq changes the order, by length. D-N is the plain translation of sentence N, H-N
         the words that it was made of.
         """
         log, path = shlex.quote(str(engine.folder / "generate.log")), engine.folder / name

@@ -54,10 +54,10 @@ class Experiment:
     split: str = "test"  # these three as in `Evaluation`
     scores: str = "bleu"
     split_compounds: bool = False
-    study: str = ""  # the benchmark's name begins with it, before that of the dataset
-    variant: str = ""  # and this follows that of the dataset
+    study: str = ""  # before the dataset in the benchmark's name
+    variant: str = ""  # after the dataset in it
 
-    # Recipes of another kind change it; see word2ket.py.
+    # Other kinds of recipes override these (word2ket.py, own.py).
     takes_best = False  # in place of averaging: the checkpoint with the lowest validation loss
     needs_data = False  # a person has to name the corpus
 
@@ -75,7 +75,7 @@ class Experiment:
         )
 
     def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
-        """Its name in results, and its own options of fairseq-train, which follow the common ones.
+        """Its name in results, and its options of fairseq-train, which follow the common ones.
 
         Args:
             data: the prepared corpus; the size of some models depends on its dictionaries.
@@ -114,7 +114,7 @@ class Experiment:
         if not self.arch.startswith(ours):
             raise Failed(
                 f"--model delight: --arch {self.arch} has no counterpart in DeLighT; give --arch "
-                f"{DELIGHT}iwslt (or _wmt16, _wmt14, _tiny) alone"
+                f"{DELIGHT}iwslt (or _wmt16, _wmt14, _tiny) without --model"
             )
         return self.arch.replace(ours, DELIGHT)
 
@@ -174,7 +174,7 @@ class Experiment:
             say(f"results: {out}")
 
     def _training(self, args: argparse.Namespace) -> list[str]:
-        """fairseq-train's options beside those of the model."""
+        """fairseq-train's options other than those of the model."""
         # A short training has its checkpoints closer together.
         every = max(1, min(args.max_update // AVERAGED, self.save_every))
         return shlex.split(
@@ -262,10 +262,10 @@ def report(
     """
     if engine.dry:
         return False
-    run, facts = engine.folder, (recipe, model, checkpoint)
+    run = engine.folder
     made_from = [recipe, model, checkpoint.name, (run / RESULT).stat().st_mtime_ns]
 
     def make(_: Path) -> None:
-        write_result(run, data, corpus, *facts)
+        write_result(run, data, corpus, recipe, model, checkpoint)
 
     return engine.do(Step("report", run / "result.json", make, made_from))

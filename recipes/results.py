@@ -121,7 +121,7 @@ def report(results: Mapping[str, dict[str, Any]], sentences: list[dict[str, str]
 
     first = next(iter(results.values()))
     commits = dict.fromkeys(result["git"] or "no git checkout" for result in results.values())
-    averaged = f", the mean of {len(first['averaged'])}" if first["averaged"] else ""
+    averaged = f", the mean of {len(first['averaged'])} checkpoints" if first["averaged"] else ""
     return "\n\n".join(
         [
             f"# {first['recipe']}",

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from shapeshifter_fairseq.corpus import Corpus
@@ -31,7 +30,7 @@ environment:
 
 
 def setting(updates: int, tokens: int = 1024) -> list[str]:
-    """Options for a training of few minutes, `tokens` an update.
+    """Options for a training of a few minutes, with `tokens` tokens per update.
 
     It needs another setting than the papers': a higher rate that falls to zero, no dropout. Chosen
     on the validation set, one setting for all models (docs/tries.md).
@@ -61,13 +60,14 @@ class Small:
         """Check that nothing is missing, and make the quickstart's corpus unless one is given.
 
         Two trainings run at once by default, because such small batches gain little from a second
-        core: that takes three quarters of the time of one after the other.
+        core. Side by side they take three quarters of the time that they take in sequence.
         """
         jobs = variable("JOBS", 2)
         share_threads(jobs)
         if not dry:
             need_modules("fairseq_cli", "matplotlib", "sacrebleu", "sentencepiece", "tabulate")
-        localisation = import_module("preparation.datasets.localisation")
+        from preparation.datasets import localisation
+
         if data is None:
             data = ROOT / "data-bin" / CORPUS
             if dry:

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from shapeshifter_fairseq.writing import whole_file
+
 from .console import Failed, need_modules, positive, say
 from .devices import Devices, keep_memory
 from .engine import USER_DIR, Engine, Progress, Step
@@ -55,7 +57,7 @@ def train(
         made_from["--tokens-per-update"] = own.tokens_per_update
     else:
         made_from["--max-tokens"] = own.max_tokens
-    # A longer training, or one on other devices, is still the same training.
+    # Left out, because they make no other training: how often it saves, its length, the devices.
     made_from = {name: made_from[name] for name in made_from if name not in _NO_DIFFERENCE}
     main_node = devices.node_rank == 0
     log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
@@ -156,7 +158,6 @@ def _go_on(save: Path, main_node: bool) -> int:
     for name in ["checkpoint_last.pt", *["checkpoint_best.pt"] * is_best]:
         copy = save / name
         if main_node and not (copy.exists() and os.path.samefile(latest, copy)):
-            part = save / f"{name}.part"
-            shutil.copyfile(latest, part)
-            part.replace(copy)
+            with whole_file(copy) as part:
+                shutil.copyfile(latest, part)
     return reached

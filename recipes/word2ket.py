@@ -36,7 +36,7 @@ class Word2KetExperiment(Experiment):
         return name, flags + more
 
 
-# The defaults are those of table 1 for "over 100-fold" and for 16-fold less.
+# Defaults, table 1: word2ketXS with over 100-fold fewer numbers, word2ket with 16-fold fewer.
 def add_embeddings(parser: Parser, order: int = 2, rank: int = 10) -> None:
     """The options that choose the embeddings; order and rank are word2ketXS's default ones."""
     parser.add_argument(

@@ -41,7 +41,7 @@ _MODULES = {
     "fold": ".factorizing",
 }
 
-# Without the model: `import *` needs no fairseq.
+# ShapeshifterTransformerModel is left out, so that `import *` needs no fairseq.
 __all__ = [
     "FactorizedEmbedding",
     "FactorizedLinear",

@@ -29,8 +29,9 @@ def adaptable(model: nn.Module) -> nn.Module:
     """Let peft take a model's factorized layers for the ordinary ones that they replace.
 
     The layers compute and are saved as before. Call it before an adapter is made or loaded. Nothing
-    may write into the weight of the base. So call `fold(model)` before a merge; kinds of LoRA that
-    begin by changing the weight (`init_lora_weights="pissa"`) do not work.
+    may write into a base layer's weight, which is computed from the factors. So call `fold(model)`
+    before a merge; kinds of LoRA that begin by changing the weight (`init_lora_weights="pissa"`) do
+    not work.
 
     Returns:
         The same model.

@@ -1,4 +1,4 @@
-"""Hand over what a layer has beside its weight to the layer that replaces it.
+"""Hand over what a layer has besides its weight to the layer that replaces it.
 
 Hooks, and whatever else was put on the layer, move over. A weight that is computed (`weight_norm`,
 `spectral_norm`, pruning, any parametrization) is taken as it is in eval mode. What computes it is
@@ -66,8 +66,10 @@ def parameter_of(layer: nn.Module, name: str) -> nn.Parameter | None:
 
 def refuse_what_would_be_lost(name: str, layer: nn.Module) -> None:
     """Raise a `ShapeshifterError` if the layer has something that a factorized one cannot have."""
-    lost = [option for option in ("sparse", "scale_grad_by_freq") if getattr(layer, option, False)]
-    lost += [what for what in ("forward", "_compiled_call_impl") if vars(layer).get(what)]
+    options = ("sparse", "scale_grad_by_freq")
+    lost = [f"{option}=True" for option in options if getattr(layer, option, False)]
+    own = {"forward": "a forward of its own", "_compiled_call_impl": "a compiled call"}
+    lost += [text for what, text in own.items() if vars(layer).get(what)]
     hooks = [hook for key in _STATE_HOOKS for hook in vars(layer)[key].values()]
     if not all(_saves_a_computer(getattr(hook, "hook", hook)) for hook in hooks):
         lost.append("hooks of its state dict")
@@ -91,7 +93,7 @@ def warn_of_what_ends(name: str, layer: nn.Module) -> None:
     if ending:
         warnings.warn(
             f"{name}: the factors start from the weight that {', '.join(sorted(ending))} gives "
-            "now; in training it no longer applies",
+            "now; it is removed, and training goes on without it",
             stacklevel=3,
         )
 

@@ -47,8 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        # Each file is whole or not there, and no command leaves a part to go on with.
-        print("shapeshifter: interrupted; the same command starts over", file=sys.stderr)
+        # Files are written whole or not at all, so there is nothing to resume.
+        print(
+            "shapeshifter: interrupted; run the same command again to start over", file=sys.stderr
+        )
         return 130
 
 
@@ -68,7 +70,7 @@ def _run(argv: Sequence[str]) -> int:
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
         args.run(args)
-    except BrokenPipeError:  # `| head`; nothing is to be flushed at the end
+    except BrokenPipeError:  # `| head`: else Python fails when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ShapeshifterError, ModuleNotFoundError, OSError) as error:

@@ -90,7 +90,7 @@ class Corpus:
     def __post_init__(self) -> None:
         if self.subwords not in SUBWORDS:
             known = " or ".join(SUBWORDS)
-            raise ShapeshifterError(f"its subwords are '{self.subwords}' and not {known}")
+            raise ShapeshifterError(f"'subwords' is '{self.subwords}', but must be {known}")
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
@@ -100,12 +100,12 @@ class Corpus:
         model and a test set that give languages and subwords away.
 
         Raises:
-            ShapeshifterError: if the folder holds neither.
+            ShapeshifterError: if corpus.json cannot be used, or is missing and cannot be guessed.
         """
         path = folder / "corpus.json"
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
-            # The first corpus.json did not say it, and nearly all text was normalised.
+            # Early corpus.json files lack this field; nearly all of their text was normalised.
             facts = {"normalised": True, **facts}
             known = {one.name for one in dataclasses.fields(cls)}
             return cls(**{name: value for name, value in facts.items() if name in known})

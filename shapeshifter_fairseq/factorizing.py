@@ -46,11 +46,11 @@ def factorize(
     frozen (`requires_grad`) stays frozen.
 
     Args:
-        model: any module; its device and dtype are kept. On torch's meta device, where a model is
-            shapes without numbers, so are its factors: enough to count them, or to load them.
+        model: any module; its device and dtype are kept. On the meta device the factors have shapes
+            but no numbers: enough to count them, or to load a checkpoint.
         plan: which matrix gets which factorization.
         init: "random" draws the factors so that each W starts with the standard deviation that its
-            dense weight had (the padding row aside); "project" makes each W the best approximation
+            dense weight had (the padding row aside); "project" makes each W an approximation
             of its dense weight, see `Factorization.project_`.
         layer_gain, embed_gain: how far a step of Adam moves W, of linear layers and of tables that
             serve as an embedding, see `Factorization.initialize_`. The defaults suit optimizers of
@@ -126,10 +126,10 @@ def check(model: nn.Module, plan: Plan) -> None:
     for matrix in found:
         rule = plan.rule_for(list(matrix.modules))
         if rule is not None and rule.spec is not None:
-            _family_of(rule, matrix)
+            _new_factors(rule, matrix)
 
 
-def largest_rank(rule: Rule, matrix: Matrix) -> int:
+def fitting_rank(rule: Rule, matrix: Matrix) -> int:
     """The largest rank that fits a matrix in the family of a rule that factorizes it.
 
     Raises:
@@ -150,10 +150,9 @@ def _check_every_rule_matches(plan: Plan, found: list[Matrix]) -> None:
     names = [name for matrix in found for name in matrix.modules]
     for rule in plan.rules:
         if not rule.matches(names):
-            raise ShapeshifterError(
-                f"{rule.origin} matches no matrix of the model; "
-                f"it has, for example, {', '.join(names[:: max(1, len(names) // 3)][:3])}"
-            )
+            some = ", ".join(names[:: max(1, len(names) // 3)][:3])
+            known = f"the model has, for example, {some}" if some else "the model has none"
+            raise ShapeshifterError(f"{rule.origin} matches no matrix of the model; {known}")
 
 
 def _factors_for(
@@ -168,7 +167,7 @@ def _factors_for(
         return None
     for name, module in matrix.modules.items():
         refuse_what_would_be_lost(name, module)
-    factors = _family_of(rule, matrix)
+    factors = _new_factors(rule, matrix)
     if matrix.weight.is_meta:
         return factors.to("meta")
     weight = matrix.weight.detach()
@@ -187,17 +186,17 @@ def _factors_for(
         std = weight.std().item()
     if not 0 < std < math.inf:
         raise ShapeshifterError(
-            f"{name}: factors cannot be drawn with its weight's standard deviation, {std}; draw "
+            f"{name}: factors cannot be drawn for a weight of standard deviation {std}; initialise "
             f"the weight first, or leave it dense with the rule {name}=dense"
         )
     factors.initialize_(std, gain)
     return factors.to(matrix.weight)
 
 
-def _family_of(rule: Rule, matrix: Matrix) -> Factorization:
+def _new_factors(rule: Rule, matrix: Matrix) -> Factorization:
     family, rank = rule.spec.family, rule.spec.rank
     if rule.spec.at_most:
-        rank = min(rank, largest_rank(rule, matrix))
+        rank = min(rank, fitting_rank(rule, matrix))
     n, m = matrix.weight.shape
     with _naming(rule, matrix):
         make = family_named(family.name, family.options, for_linear=not matrix.is_embedding)
@@ -225,8 +224,8 @@ def _factorized_layer(
 
 
 def _dense_layer(layer: nn.Module, weight: nn.Parameter) -> nn.Linear | nn.Embedding:
-    # Neither layer is filled with random numbers first. On the meta device an embedding would be:
-    # for that torch would import its compiler, which takes seconds.
+    # Skip torch's random initialisation. An embedding skips it if it is given `_weight`. (On the
+    # meta device it would make torch import its compiler, which takes seconds.)
     n, m = weight.shape
     if isinstance(layer, FactorizedEmbedding):
         dense = nn.Embedding(n, m, layer.padding_idx, _weight=weight)

@@ -29,7 +29,7 @@ from .factorizations import Factorization, family_named
 # docs/how-it-works.md says how the two were chosen.
 LAYER_GAIN = 2.0
 EMBED_GAIN = 6.0
-# For optimizers whose step is the gradient times the rate, as SGD's; docs/gains.md says why.
+# For optimizers whose step is the gradient times the rate, such as SGD; docs/gains.md says why.
 SGD_GAIN = 1.0
 
 
@@ -50,8 +50,8 @@ class FactorizedLayer(nn.Module):
         if name == "weight":
             raise ShapeshifterError(
                 "the weight of a factorized layer is computed from its factors and cannot be set: "
-                "to tie two layers, layer.factors = other.factors; for the nearest factors of a "
-                "matrix, layer.factors.project_(matrix, gain)"
+                "to tie two layers, set layer.factors = other.factors; to approximate a matrix, "
+                "call layer.factors.project_(matrix, gain)"
             )
         super().__setattr__(name, value)
 
@@ -117,8 +117,8 @@ class FactorizedLinear(FactorizedLayer):
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:  # shape: (*, in_features) -> (*, out_features)
-        # As one matrix: if the weight needs no gradient, like the kept W, torch multiplies a batch
-        # of matrices one after the other, several times slower (seen in beam search).
+        # Flatten x to one matrix. With a weight that needs no gradient (the kept W), torch
+        # multiplies a batch of matrices one by one, several times slower (seen in beam search).
         y = self.factors.linear(x.reshape(-1, self.in_features), self.bias)
         return y.view(*x.shape[:-1], self.out_features)
 

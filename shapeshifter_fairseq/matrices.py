@@ -43,11 +43,9 @@ def matrices(model: nn.Module) -> list[Matrix]:
     left_out: set[int] = set()
     uses = Counter(id(p) for module in model.modules() for p in module._parameters.values())
     for name, module in model.named_modules(remove_duplicate=False):
-        if "parametrizations" in name.split("."):
-            left_out.update(map(id, module.parameters(recurse=False)))
-            continue
         kind = parametrize.type_before_parametrizations(module)
-        if kind is nn.Linear or (kind is nn.Embedding and module.max_norm is None):
+        is_matrix = kind is nn.Linear or (kind is nn.Embedding and module.max_norm is None)
+        if is_matrix and "parametrizations" not in name.split("."):
             computed = "weight" not in module._parameters
             key = id(module) if computed else id(module.weight)
             if key not in found:
@@ -57,4 +55,4 @@ def matrices(model: nn.Module) -> list[Matrix]:
                 left_out.add(key)
         else:
             left_out.update(map(id, module.parameters(recurse=False)))
-    return [matrix for weight, matrix in found.items() if weight not in left_out]
+    return [matrix for key, matrix in found.items() if key not in left_out]

@@ -1,6 +1,6 @@
 """Write a trained model into one small file, and turn that into a CTranslate2 model.
 
-The file is a zip archive: the factors and the other weights as safetensors, the plan, the
+The file is a zip archive: factors and other weights as safetensors, the model's description, the
 dictionaries, the subword model and corpus.json. The factors make it small: multiplied out, a model
 is as large as the dense one. None of this needs fairseq.
 """
@@ -49,7 +49,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Packed:
-    """What the file says of a fairseq Transformer beside its weights."""
+    """What the file says of a fairseq Transformer apart from its weights."""
 
     layers: tuple[int, int]  # encoder, decoder
     heads: int
@@ -114,15 +114,17 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             facts = json.loads(archive.read(MODEL))
-            corpus = Corpus(**json.loads(archive.read("corpus.json")))
             if facts.pop("format") != FORMAT:
-                raise ShapeshifterError(f"{file} was packed by another release: pack it again")
+                raise ShapeshifterError(f"{file} was packed by another release; pack it again")
+            corpus = Corpus(**json.loads(archive.read("corpus.json")))
             del facts["precision"]
             facts["factors"] = tuple(Factors(**each) for each in facts["factors"])
             packed = Packed(**facts)
             weights = dict(_read(load(archive.read(WEIGHTS))))
             vocabularies = [_tokens(archive.read(f"dict.{side}.txt")) for side in _sides(corpus)]
             subwords = archive.read(corpus.subword_file)
+    except ShapeshifterError:
+        raise
     except FileNotFoundError as error:
         raise ShapeshifterError(f"there is no {file}") from error
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile, SafetensorError, OSError) as error:
@@ -140,7 +142,7 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
     except OSError as error:
         raise ShapeshifterError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)  # it has its name, or is not whole
+        shutil.rmtree(part, ignore_errors=True)  # does nothing after the rename
 
 
 def _sides(corpus: Corpus) -> tuple[str, str]:
@@ -207,15 +209,11 @@ def _convert(
         activation=fairseq._SUPPORTED_ACTIVATIONS[packed.activation],
         layernorm_embedding=packed.layernorm_embedding,
     )
-    for side, fill in (
-        ("encoder", fairseq.set_transformer_encoder),
-        ("decoder", fairseq.set_transformer_decoder),
-    ):
-        fill(getattr(spec, side), _tree(packed, weights, side))
-    for register, tokens in zip(
-        (spec.register_source_vocabulary, spec.register_target_vocabulary), vocabularies
-    ):
-        register(tokens)
+    fairseq.set_transformer_encoder(spec.encoder, _tree(packed, weights, "encoder"))
+    fairseq.set_transformer_decoder(spec.decoder, _tree(packed, weights, "decoder"))
+    source, target = vocabularies
+    spec.register_source_vocabulary(source)
+    spec.register_target_vocabulary(target)
     spec.config.decoder_start_token = spec.config.eos_token
     spec.config.add_source_eos = True
     spec.validate()

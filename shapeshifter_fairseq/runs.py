@@ -93,14 +93,14 @@ def _read(argument: str) -> tuple[str, Run]:
 
 
 def table(runs: Runs) -> str:
-    """The runs as a table in Markdown. The largest dense model has 100% of the parameters; if there
+    """The runs as a table in Markdown. Percentages are of the largest dense model; if there
     is no dense one, the largest model has, and the head names it.
     """
     sizes = {name: group[0]["parameters"] for name, group in runs.items()}
     dense = [name for name, group in runs.items() if group[0]["model"] == "dense"]
     whole = max(dense or sizes, key=sizes.__getitem__)
     scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
-    # A training may have been too short to log it.
+    # No such column if a training was too short to log its loss.
     training = all(run["last_training_nll"] is not None for run in _all(runs))
     rows = [
         [
@@ -178,7 +178,7 @@ def _plot_score(runs: Runs) -> Figure:
         axes.barh(row, statistics.mean(values), height=0.6, color=colour)
         if len(values) > 1:
             axes.plot(values, [row] * len(values), "o", color="white", mec="black", markersize=4)
-        _note(axes, f"{spread(values, 2)}", max(values), row)
+        _note(axes, spread(values, 2), max(values), row)
     axes.set_yticks(range(len(runs)), list(runs))
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2 * max(_score(run, main) for run in _all(runs)) or 1)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from .errors import ShapeshifterError
 from .factorizations import family_named
 from .plan import Family
-from .undrawn import WithoutNumbers
 
 Shapes = Mapping[tuple[int, int], int]  # how many matrices there are of each shape (n, m)
 
@@ -29,21 +28,9 @@ def largest_rank(shapes: Shapes, family: Family, most: int) -> int:
     end = min(kind.max_rank(*shape, **family.options) for shape in shapes)
     sizes = {rank: numbers(shapes, family, rank) for rank in range(1, end + 1)}
     small = [rank for rank in sizes if sizes[rank] <= most]
-    for rank in sorted(small, key=sizes.__getitem__, reverse=True):
-        if _fits(shapes, family, rank):
-            return rank
+    if small:
+        return max(small, key=sizes.__getitem__)
     fewest = min(sizes.values())
     raise ShapeshifterError(
         f"{family.name} cannot hold these matrices in {most:,} numbers; it needs {fewest:,} or more"
     )
-
-
-def _fits(shapes: Shapes, family: Family, rank: int) -> bool:
-    """Whether the rank fits all of the matrices."""
-    try:
-        with WithoutNumbers():
-            for shape in shapes:
-                family_named(family.name)(*shape, rank, **family.options)
-    except ShapeshifterError:
-        return False
-    return True

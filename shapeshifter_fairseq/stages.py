@@ -19,7 +19,7 @@ from .matrices import matrices
 from .plan import Plan, Rule
 from .projection import how_near, relative_error
 
-# The paper's choices: 500 updates a stage (footnote 5), "high-to-low".
+# The paper's choices: 500 updates per stage (footnote 5), "high-to-low".
 STAGE_UPDATES = 500
 ORDERS = ("last-first", "first-last")
 
@@ -29,7 +29,7 @@ _TABLES = "embeddings and output"  # what belongs to no block
 
 
 def block_of(name: str) -> str | None:
-    """The block that a module or parameter is in, by its full name, if it is in one.
+    """The name of the block that holds a module or parameter of this full name, or None.
 
     >>> block_of("bert.encoder.layer.3.attention.self.query")
     'bert.encoder.layer.3'
@@ -78,7 +78,7 @@ class Stages:
         """Split a plan for a dense model.
 
         A block is a module of a list named `layers`, `layer`, `block`, `blocks` or `h`, such as
-        decoder.layers.3; of a list within a list it is the outer one's. The tables
+        decoder.layers.3; if lists are nested, the outer one counts. The tables
         (embeddings, output projection, and whatever else is in no block) are the first stage in
         either order: they lose the most (Gupta et al. leave them dense), so they need the most
         updates (docs/tries.md). Matrices that the plan leaves dense are in no stage, and a block
@@ -87,7 +87,7 @@ class Stages:
         Args:
             updates: K, from one stage to the next.
             order: one of `ORDERS`; None is the first of them.
-            options: how errors name `updates` and `order`: what stands before these words.
+            options: what stands before `updates` and `order` in errors: --stage- for options.
 
         Raises:
             ShapeshifterError: if the plan does not fit the model or factorizes nothing, or K or the
@@ -124,9 +124,27 @@ class Stages:
         return self.updates * (len(self.stages) - 1)
 
     def pending(self, model: nn.Module, num_updates: int | None = None) -> list[Stage]:
-        """The stages that still have dense matrices: those due after `num_updates`, or all."""
+        """The stages that still have dense matrices: those due by update `num_updates`, or all."""
         due = len(self.stages) if num_updates is None else num_updates // self.updates + 1
         return [stage for stage in self.stages[:due] if stage.remaining(model).rules]
+
+    def due(self, model: nn.Module, num_updates: int, way_out: str = "") -> Stage | None:
+        """The stage that comes before the next update, or None.
+
+        Args:
+            way_out: what the user can do instead of going on with the same `updates` and `order`.
+
+        Raises:
+            ShapeshifterError: if several are due: the model is not one that these stages made.
+        """
+        stages = self.pending(model, num_updates)
+        if len(stages) > 1:
+            raise ShapeshifterError(
+                f"the training is at update {num_updates}: {len(stages)} stages are due, but their "
+                f"matrices are dense in the checkpoint; {way_out}go on with the updates and the "
+                "order of the stages that the training began with"
+            )
+        return stages[0] if stages else None
 
     def project(
         self,
@@ -135,16 +153,16 @@ class Stages:
         num_updates: int,
         group: distributed.ProcessGroup | None = None,
     ) -> list[str]:
-        """Replace a stage's trained matrices with their nearest factors.
+        """Replace a stage's trained matrices with factors that approximate them.
 
-        Several processes get those of the first one, bit by bit.
+        With several processes, all get the factors of the first one, bit for bit.
 
         Args:
             num_updates: how many the model has been trained for.
             group: the processes that train the model, if torch.distributed is in use; None is all.
 
         Returns:
-            What to log, a line each.
+            The lines to log.
         """
         plan = stage.remaining(model)
         found = matrices(model)  # they hold the dense weights

@@ -99,7 +99,7 @@ def variant(block: Tensor, indices: Sequence[int], m: int) -> list[Layer]:
 
 
 def in_fewer_layers(u: Tensor, rank: int = 2) -> list[Layer]:
-    """As `orthogonal`, in at most n (ceil(m / (rank - 1)) + 1) layers: about n^1.5 / rank.
+    """As `orthogonal`, in at most n (ceil(m / (rank - 1)) + 1) layers, about n^1.5 / (rank - 1).
 
     Not in the text. One layer can act within rank - 1 whole tiles, or on one place across all
     tiles; no index has to be moved for that.
@@ -152,7 +152,7 @@ def any_matrix(w: Tensor, rank: int = 2) -> list[Layer]:
 
 
 def tilewise(matrices: dict[int, Tensor], m: int) -> Layer:
-    """The layer that applies a matrix within each of some tiles: one Kronecker product a tile.
+    """The layer that applies a matrix within each of some tiles: one Kronecker product per tile.
 
     One more product is the identity in the other tiles.
     """
@@ -214,7 +214,9 @@ def _sides(u: Tensor, rank: int) -> int:
     n = u.shape[-1]
     m = isqrt(n)
     if u.shape != (m * m, m * m):
-        raise ShapeshifterError(f"a {tuple(u.shape)} matrix: its sides must be one square number")
+        raise ShapeshifterError(
+            f"a {tuple(u.shape)} matrix: its sides must be equal, and a square number (4, 9, ...)"
+        )
     if not 2 <= rank <= max(2, m):
         raise ShapeshifterError(f"rank {rank}: with factors of {m} x {m} choose 2 to {max(2, m)}")
     if (u @ u.T - torch.eye(n, dtype=torch.float64)).abs().max() > 1e-9:

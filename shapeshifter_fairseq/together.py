@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .factorizations import Factorization
 from .factorizations.computed import is_exported
-from .factorizations.cost import part_of, table_of
+from .factorizations.cost import part_size, table_size
 from .factorizations.kept import autocast_dtype
 
 
@@ -80,9 +80,9 @@ def _close(model: nn.Module, inputs: Any, output: Any) -> None:
 def _begin(model: nn.Module) -> list[Factorization]:
     alike: dict[Any, list[Factorization]] = {}
     for module in model.modules():
-        # Leave to an outer pass what it builds.
+        # Skip those that an outer pass builds.
         if isinstance(module, Factorization) and module._builder is None:
-            if module.n * module.m <= table_of(module.scale.device):
+            if module.n * module.m <= table_size(module.scale.device):
                 alike.setdefault(_key(module), []).append(module)
     for group in alike.values():
         for part in _parts(group):
@@ -103,13 +103,13 @@ def _key(factors: Factorization) -> tuple:
 
 
 def _parts(group: list[Factorization]) -> Iterator[list[Factorization]]:
-    """Split a group into parts whose W have at most `PART` numbers in all.
+    """Split a group into parts whose W have at most `PART` numbers in all, or a single W.
 
     In the backward pass the gradients of all W of a part are in memory together, before those of
     its factors. So smaller parts need less memory and more kernels.
     """
     first = group[0]
-    size = max(1, part_of(first.scale.device) // (first.n * first.m))
+    size = max(1, part_size(first.scale.device) // (first.n * first.m))
     for begin in range(0, len(group), size):
         yield group[begin : begin + size]
 
@@ -120,14 +120,15 @@ class Group:
     def __init__(self, members: list[Factorization]) -> None:
         self.place = {factors: place for place, factors in enumerate(members)}
         self.hooks = _saved_tensor_hooks()
-        # By the precision of autocast, which may change within a pass.
+        # For each precision of autocast (it may change within a pass): all W, and the places of
+        # those that were used.
         self.built: dict[torch.dtype | None, tuple[tuple[Tensor, ...], set[int]]] = {}
 
     def weight_of(self, factors: Factorization) -> Tensor:
         """The W of a member; the first call builds those of all members."""
         if not torch.is_grad_enabled() or _saved_tensor_hooks() != self.hooks:
-            # Activation checkpointing computes this part of the pass again in the backward pass:
-            # it builds its own W, then and now.
+            # Activation checkpointing runs this part of the pass again in the backward pass. It
+            # builds its own W both times.
             return factors.materialize()
         precision = autocast_dtype(factors.scale.device.type)
         if precision not in self.built:

@@ -151,7 +151,7 @@ class Translator:
                 self.model.score_batch([["x"] * source], [["x"] * target], max_input_length=0)
                 found.append(most)
             except RuntimeError as error:
-                # CTranslate2 says nowhere else how many there are.
+                # Only this error says how many positions the model has.
                 if not (positions := re.search(r"positions >= (\d+)", str(error))):
                     raise
                 found.append(int(positions[1]) - 1)  # one is for the end of the sentence

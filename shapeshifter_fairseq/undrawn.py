@@ -1,7 +1,7 @@
 """Build a dense model without filling the matrices that will become factors.
 
 A factorized model is made from the ordinary one. Random factors need only the shape of each matrix
-and the spread that it would be drawn with. Drawing the numbers too took longer than loading a
+and the spread that it would be drawn with. To draw those numbers as well took longer than to load a
 checkpoint (docs/performance.md).
 """
 
@@ -31,8 +31,7 @@ class WithoutNumbers(TorchFunctionMode):
     """Inside, new parameters are shapes without numbers, as on `torch.device("meta")`.
 
     But what a model computes while it is built (positions) has numbers. On the meta device torch
-    would compute and draw with its compiler, and importing that took longer than the whole count
-    of parameters.
+    would use its compiler, and importing that took longer than counting the parameters.
     """
 
     def __torch_function__(self, function, types, args=(), kwargs=None) -> Any:
@@ -78,7 +77,7 @@ class Undrawn(TorchFunctionMode):
             self._draw(weight)
             return None
         named = (draw.keywords[name] for name in _ARGUMENTS if name in draw.keywords)
-        return spread(*(*draw.args[1:], *named)[:2])
+        return spread(*(*draw.args[1:], *named)[:2])  # two arguments, by position or by name
 
     def draw_rest_(self, model: nn.Module) -> None:
         """Fill the matrices that a model still has, and zero the rows of padding tokens."""

@@ -32,4 +32,6 @@ def why_not_written(error: BaseException) -> str:
     """Why a file cannot be written; torch hides the system's reason behind errors of its own."""
     while error.__context__ is not None and not isinstance(error, OSError):
         error = error.__context__
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return (
+        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    )

@@ -15,7 +15,7 @@ from shapeshifter_fairseq import ShapeshifterError, cli
 
 from .test_runs import write
 
-INTERRUPTED = "shapeshifter: interrupted; the same command starts over\n"
+INTERRUPTED = "shapeshifter: interrupted; run the same command again to start over\n"
 TINY = ["--arch", "shapeshifter_transformer_tiny"]
 IWSLT = "--arch shapeshifter_transformer_iwslt --source-vocab 8848 --target-vocab 6632".split()
 

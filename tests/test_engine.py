@@ -97,7 +97,9 @@ def test_one_that_resumes_is_never_mixed_and_goes_on(engine, tmp_path):
     train = Step("train", tmp_path / "last.pt", Maker(), made_from, resumes=True, until=4)
     assert engine.do(train) and not engine.do(train)
     assert engine.do(replace(train, until=9)) and engine.do(train)
-    with pytest.raises(Failed, match=r"then --lr 5e-4; now --lr 1e-3; give the former, or another"):
+    with pytest.raises(
+        Failed, match=r"it had --lr 5e-4, now --lr 1e-3; give the old ones, or another"
+    ):
         engine.do(replace(train, made_from={"--lr": "1e-3", "--dropout": "0.3"}))
     # Killed in the middle: it is known what was begun.
     killed = replace(train, name="killed", make=Maker(fails="killed"))
@@ -106,7 +108,9 @@ def test_one_that_resumes_is_never_mixed_and_goes_on(engine, tmp_path):
     for _ in range(2):
         with pytest.raises(Failed):
             engine.do(killed)
-    with pytest.raises(Failed, match="begun with other options: then --dropout 0.3; now less"):
+    with pytest.raises(
+        Failed, match="begun with other options: it had --dropout 0.3, now fewer options"
+    ):
         engine.do(replace(killed, make=Maker(), made_from={"--lr": "5e-4"}, begun=True))
 
 

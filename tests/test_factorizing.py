@@ -372,8 +372,8 @@ def test_hooks_and_what_else_a_layer_holds_move_over_and_back():
     "change, what",
     [
         (lambda m: setattr(m, "embed", nn.Embedding(60, 32, sparse=True)), "sparse"),
-        (lambda m: setattr(m.embed, "scale_grad_by_freq", True), "scale_grad_by_freq"),
-        (lambda m: setattr(m.embed, "forward", lambda tokens: None), "forward"),
+        (lambda m: setattr(m.embed, "scale_grad_by_freq", True), "scale_grad_by_freq=True"),
+        (lambda m: setattr(m.embed, "forward", lambda tokens: None), "a forward of its own"),
         (lambda m: m.embed.weight.register_hook(lambda g: g * 0), "hooks of its weight"),
         (lambda m: m.embed.register_state_dict_post_hook(lambda *_: None), "hooks of its state"),
     ],

@@ -131,6 +131,7 @@ def test_scores_are_means_over_the_runs_that_have_not_failed(tmp_path):
         ["60%", "monarch/blocks=2", "at once", "71.0 (0 of 1)", "76.0 (0 of 1)", none],
         ["40%", "low_rank", "at once", "71.0 ± 1.4 (1 of 3)", "76.0 ± 1.4 (1 of 3)", none],
         ["40%", "low_rank", "staged", "- (1 of 1)", "- (1 of 1)", none],
+        ["", "(most frequent class)", "", "60.0", "", "60.0"],
     ]
 
 
@@ -164,7 +165,10 @@ def test_what_the_hub_gives_is_read_as_the_archives_files_are(monkeypatch, tmp_p
         ("sentence\tlabel\n\nfine\t2\n", "line 3 has '2' where"),
         ("sentence\nfine\n", "there is no column 'label'"),
         ("sentence\tlabel\nfine\t2\n", "line 2 has '2' where 0 or 1 belongs"),
-        ("sentence\tlabel\nfine\t1\nbad\n", "line 3 has not as many columns as the first one"),
+        (
+            "sentence\tlabel\nfine\t1\nbad\n",
+            "line 3 does not have as many columns as the first line",
+        ),
     ],
 )
 def test_a_file_of_another_form_is_named(text, said, tmp_path):

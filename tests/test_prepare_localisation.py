@@ -148,7 +148,7 @@ def test_unknown_language_is_one_line(wheels: Path, tmp_path: Path) -> None:
 def test_bad_wheel_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.whl").write_text("no zip")
     result = run("de", "en", "--from", tmp_path, "--work", tmp_path / "w")
-    assert "bad.whl is no readable wheel" in refused(result)
+    assert "bad.whl is not a readable wheel" in refused(result)
 
 
 def test_a_second_language_pair_waits_for_the_wheels(wheels: Path, tmp_path: Path) -> None:

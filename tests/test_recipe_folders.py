@@ -70,7 +70,10 @@ def test_a_training_that_goes_on_may_save_at_other_intervals_and_nothing_else(da
     assert "already there, skipped" in said
     other = [*call, "--dropout", "0.1", "--max-update", "5"]
     error = script("train.sh", data, tmp_path / "run", *ARCH, *other, DEVICE="cpu", fails=True)
-    assert "begun with other options: then less; now --dropout 0.1; give the former, or" in error
+    assert (
+        "begun with other options: it had fewer options, now --dropout 0.1; give the old ones, or"
+        in error
+    )
 
 
 def test_a_refused_call_leaves_the_commands_of_the_one_before(data, tmp_path):

@@ -124,7 +124,7 @@ def test_the_command_prints_options_that_have_the_size(wanted, share, capsys):
         (["--nonsense", "3"], "unrecognized arguments: --nonsense 3; fairseq-train --arch"),
         (["--parameters", "many"], "--parameters many: give a number such as 3M"),
         (["--percent", "0.1"], "numbers; it needs"),
-        (["--data", "nowhere"], "give --data, or sizes, not both"),
+        (["--data", "nowhere"], "give --data or the dictionary sizes"),
     ],
 )
 def test_mistakes_in_the_command_are_one_line(wrong, words, capsys):

@@ -214,8 +214,8 @@ def test_the_figure_shows_the_rank_of_a_stack(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "u, rank, words",
     [
-        (torch.eye(8).double(), 2, "one square number"),
-        (torch.ones(4, 9).double(), 2, "one square number"),
+        (torch.eye(8).double(), 2, "sides must be equal, and a square number"),
+        (torch.ones(4, 9).double(), 2, "sides must be equal, and a square number"),
         (torch.eye(9).double(), 1, "choose 2 to 3"),
         (torch.eye(9).double(), 4, "choose 2 to 3"),
         (2 * torch.eye(9).double(), 2, "any_matrix"),

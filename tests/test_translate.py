@@ -64,7 +64,7 @@ def test_words_follow_the_preparation(facts, line, words, text_of):
 @pytest.mark.parametrize(
     "facts, codes, words",
     [
-        ({"subwords": "bytes"}, "", "corpus.json does not describe a corpus: its subwords are 'by"),
+        ({"subwords": "bytes"}, "", "corpus.json does not describe a corpus: 'subwords' is 'by"),
         ({}, "#version: 0.2\nt h\nthe\n", "bpecodes is damaged: invalid line 3 in BPE codes fi"),
     ],
 )

@@ -19,7 +19,7 @@ DAMAGE = EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, tarfile.TarErro
 
 
 def _find(entries: Iterable[tuple[str, Any]], member: str) -> Any:
-    """The entry of an archive; which folders are around it differs between releases."""
+    """The entry that ends with `member`; the folders above it differ between releases."""
     return next(entry for name, entry in entries if f"/{name}".endswith(f"/{member}"))
 
 

@@ -64,7 +64,7 @@ def parse(content: bytes, name: str) -> Iterator[tuple[str, str, str, str]]:
         po = polib.pofile(content.decode("utf-8-sig") + "\n") if is_po else None
         catalog = polib.mofile(content + b"\0") if po is None else po
     except (OSError, ValueError) as error:
-        raise ValueError(f"{name} is no readable catalog: {error}") from error
+        raise ValueError(f"{name} is not a readable catalog: {error}") from error
     for entry in catalog:
         # In nearly all languages the first plural form is the one for the singular msgid.
         translation = entry.msgstr or entry.msgstr_plural.get(0, "")

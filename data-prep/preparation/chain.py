@@ -96,9 +96,9 @@ class Chain:
             for split, pairs in names.items():
                 files = [out / f"{split}.{language}" for language in self.pair]
                 text = texts[split]
-                how = text.markup, text.crawled, split != "train", text.unique
                 places = [[raw[name] for name in pair] for pair in pairs]
-                self.note(clean.write(files, places, *how, plain=plain))
+                how = {"crawled": text.crawled, "unique": text.unique, "held_out": split != "train"}
+                self.note(clean.write(files, places, text.markup, **how, without_diacritics=plain))
             if rule := self.facts.split:
                 splits.write(out, self.pair, rule, self.note)
 

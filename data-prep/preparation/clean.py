@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -23,7 +22,7 @@ from shapeshifter_fairseq.corpus import spell
 from .archives import read_lines
 from .lines import open_text
 
-# What str.splitlines() takes for the end of a line, beside the newline itself.
+# What str.splitlines() takes for the end of a line, other than the newline itself.
 LINE_ENDS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 METADATA = re.compile(rb"<(?:url|talkid|keywords)>")
 TALK_TAG = re.compile(rb"</?(?:title|description)>")
@@ -31,7 +30,7 @@ SEGMENT = re.compile(rb"<seg id=[^>]*>(.*)</seg>")
 
 
 def talks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """IWSLT's training text: of its lines on each talk, titles and descriptions are sentences."""
+    """IWSLT's training text; titles and descriptions of the talks count as sentences."""
     return (TALK_TAG.sub(b"", line) for line in lines if not METADATA.search(line))
 
 
@@ -98,16 +97,22 @@ def clean_pairs(
 
 
 def write(
-    out: Sequence[Path], texts: Sequence[Sequence[str]], *how: Any, plain: bool = False
+    out: Sequence[Path],
+    texts: Sequence[Sequence[str]],
+    markup: str | tuple[str, str],
+    crawled: bool,
+    held_out: bool,
+    unique: bool,
+    without_diacritics: bool,
 ) -> str:
-    """Write texts as one, cleaned as `how` says, into two files; returns what was dropped."""
+    """Write several texts, cleaned, into two files; returns what was kept and dropped."""
     count: Counter[str] = Counter()
     with open_text(out[0], "w") as source, open_text(out[1], "w") as target:
         for names in texts:
-            pairs = clean_pairs(names, count, *how)
+            pairs = clean_pairs(names, count, markup, crawled, held_out, unique)
             for pair in tqdm(pairs, names[0], unit=" pairs", unit_scale=True, disable=None):
                 for path, file, line in zip(out, (source, target), pair):
-                    file.write(f"{spell(line, path.suffix[1:], plain)}\n")
+                    file.write(f"{spell(line, path.suffix[1:], without_diacritics)}\n")
     if not count["kept"]:
         raise ValueError(f"{texts[0][0]} and {texts[0][1]} hold no pair of sentences")
     return f"{out[0].stem}: " + ", ".join(f"{n} {what}" for what, n in count.items() if n)

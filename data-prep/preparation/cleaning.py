@@ -35,7 +35,7 @@ def clean(text: str) -> str:
 
 
 def is_text(line: str) -> bool:
-    """Whether words are the larger part of what placeholders leave."""
+    """Whether at least half of the text is letters, placeholders and spaces aside."""
     rest = "".join(PLACEHOLDER.sub("", line).split())
     letters = sum(map(str.isalpha, rest))
     return letters >= 2 and letters * 2 >= len(rest)

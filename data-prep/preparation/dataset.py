@@ -112,7 +112,7 @@ class Dataset:
     moses_for_test: Moses | None = None  # the same for the test set, where it differs
     joined: bool = True  # both languages share one dictionary
     without: Sequence[str] = ()  # options that the script does not have
-    says_counts: bool = False  # print what was kept and dropped, beside logging it
+    says_counts: bool = False  # print what was kept and dropped, besides logging it
 
     def corpus(self, source: str, target: str) -> Corpus:
         """The corpus that the script makes, without its counts."""
@@ -138,9 +138,9 @@ class Dataset:
         if options.source and options.mirror:
             parser.error("give --from or --mirror, not both")
         if options.source and not options.source.is_dir():
-            raise Failed(f"there is no folder --from {options.source}")
+            raise Failed(f"--from {options.source}: there is no such folder")
         if options.checksums and not options.checksums.is_file():
-            raise Failed(f"there is no file --checksums {options.checksums}")
+            raise Failed(f"--checksums {options.checksums}: there is no such file")
         self.prepare(corpus, options)
 
     def prepare(self, corpus: Corpus, options: argparse.Namespace) -> None:
@@ -183,7 +183,7 @@ class Dataset:
             pair = " ".join(words) or self.pairs[0]
             if pair not in self.pairs:
                 known = ", ".join(self.pairs)
-                parser.error(f"'{pair}' is not one of its language pairs SRC TGT: {known}")
+                parser.error(f"'{pair}' is no pair of this script; choose SRC TGT from: {known}")
             return pair.split()
         # fairseq splits names such as train.SRC-TGT.SRC at the hyphen: pt-BR becomes pt_BR.
         codes = [word.replace("-", "_") for word in words]

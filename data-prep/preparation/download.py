@@ -62,7 +62,8 @@ def have(
             raise Failed(f"there is no {place}")
     missing = [remote for remote in remotes.values() if not (folder / remote[1]).is_file()]
     if missing and source:
-        raise Failed("--from {2} holds no {1} (it comes from {0})".format(*missing[0][:2], folder))
+        address, name, *_ = missing[0]
+        raise Failed(f"--from {folder} holds no {name} (it comes from {address})")
     sums = _read_checksums(checksums) if checksums else {}
     if missing:
         say("download ...")
@@ -158,7 +159,8 @@ def fetch_rest(url: str, part: Path) -> None:
                 out.write(block)
                 out.flush()
                 bar.update(len(block))
-    if total not in (None, size := part.stat().st_size):
+    size = part.stat().st_size
+    if total is not None and size != total:
         raise EOFError(f"cut off after {size} of {total} bytes")
 
 

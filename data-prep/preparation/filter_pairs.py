@@ -21,18 +21,19 @@ def is_kept(source: str, target: str, max_length: int, ratio: float) -> bool:
 def write(
     forms: Sequence[Path], languages: Sequence[str], out: Path, rule: Filter, note: Callable
 ) -> None:
-    """Filter forms of the same sentences by their last; of the others train is not written."""
+    """Filter all forms of the sentences by the last one, which alone keeps its training set."""
     forms, outs = forms[::-1], [out / form.name for form in forms[::-1]]
     for folder in outs:
         folder.mkdir()
     for split in ("train", "test") if rule.every else ("train", "valid", "test"):
         count: Counter[str] = Counter()
-        aside = rule.every if split == "train" else 0
-        is_filtered, one = split == "train" or (split == "valid" and rule.valid), split == "train"
+        is_train = split == "train"
+        aside = rule.every if is_train else 0
+        is_filtered = is_train or (split == "valid" and rule.valid)
         with ExitStack() as stack:
             files = partial(_open, stack, languages)
-            read = files(forms[:1] if one and not aside else forms, split, "r")
-            kept = files(outs[:1] if one else outs, split, "w")
+            read = files(forms[:1] if is_train and not aside else forms, split, "r")
+            kept = files(outs[:1] if is_train else outs, split, "w")
             valid = files(outs, "valid", "w") if aside else []
             for lines in tqdm(zip(*read), split, unit=" pairs", unit_scale=True, disable=None):
                 if is_filtered and not is_kept(*lines[:2], rule.max_length, rule.ratio):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def open_text(path: Path, mode: str = "r") -> TextIO:
-    """A UTF-8 text in which the newline, and unlike Python's default nothing else, ends a line."""
+    """Open a UTF-8 text in which only \\n ends a line; Python's default takes \\r as well."""
     return path.open(mode, encoding="utf-8", newline="\n")
 
 

@@ -31,7 +31,7 @@ def write(folder: Path, pair: Sequence[str], rule: Split, note: Callable) -> Non
     split_of = _per_mille(rule) if rule.per_mille else _exactly(rule, whole[side])
     seen: set[str] = set()
 
-    def is_taken(sentence: str) -> bool:
+    def take_once(sentence: str) -> bool:
         taken = sentence not in seen and len(sentence.split()) >= rule.words
         seen.add(sentence)
         return taken
@@ -39,7 +39,7 @@ def write(folder: Path, pair: Sequence[str], rule: Split, note: Callable) -> Non
     held: set[str] = set()
     for lines in _pairs(whole):
         key = lines[side].lower()
-        if split_of(key) != "train" and is_taken(key):
+        if split_of(key) != "train" and take_once(key):
             held.add(lines[1 - side].lower())
     seen.clear()
     count = {"train": 0, "valid": 0, "test": 0}
@@ -51,7 +51,8 @@ def write(folder: Path, pair: Sequence[str], rule: Split, note: Callable) -> Non
         for lines in _pairs(whole):
             key = lines[side].lower()
             split = split_of(key)
-            if is_taken(key) if split != "train" else lines[1 - side].lower() not in held:
+            keep = lines[1 - side].lower() not in held if split == "train" else take_once(key)
+            if keep:
                 count[split] += 1
                 for file, line in zip(out[split], lines):
                     file.write(line)

@@ -68,7 +68,7 @@ def write(wheels: Sequence[Path], out: Path, languages: Sequence[str], note: Cal
         try:
             raw = list(read_pairs(wheel, *languages, note))
         except DAMAGE as error:
-            raise ValueError(f"{wheel} is no readable wheel: {error}") from error
+            raise ValueError(f"{wheel} is not a readable wheel: {error}") from error
         for raw_english, *raw_pair in raw:
             source, target = map(clean, raw_pair)
             folded = source.casefold(), target.casefold()

@@ -109,7 +109,9 @@ class Deployment:
             make, way_out = partial(self._convert, kind), "look at the end of the log"
             name = f"convert to {kind}"
             do(Step(name, out / kind, make, made_from, folder=True, way_out=way_out))
-        searched = (out / "fairseq" / RESULT).stat().st_mtime_ns  # the set and the search
+        searched = (
+            (out / "fairseq" / RESULT).stat().st_mtime_ns
+        )  # changes with the set and the search
         code = fingerprint(USER_DIR / "translating.py")
         do(Step("compare", out / "deploy.json", self._compare, [made_from, searched, code]))
         say("\n" + (out / "deploy.md").read_text(encoding="utf-8"))
@@ -137,7 +139,7 @@ class Deployment:
         shutil.copyfile(self.data / self.corpus.subword_file, part / self.corpus.subword_file)
 
     def _compare(self, result: Path) -> None:
-        """deploy.json and deploy.md."""
+        """Write deploy.json and deploy.md."""
         import ctranslate2
         from sacrebleu.metrics import BLEU
         from tabulate import tabulate

@@ -112,7 +112,7 @@ class Lesson:
             *("--path", self.teacher, *self.languages, "--gen-subset", "train", "--beam", "5"),
             *("--max-tokens", "4096", "--required-batch-size-multiple", "1"),
             *("--skip-invalid-size-inputs-valid-test", "--log-format", "none"),
-            # (fairseq-generate takes a shard for a device here; its --num-shards does nothing.)
+            # fairseq-generate chooses a shard as if it were a device; --num-shards does nothing.
             *("--distributed-world-size", str(self.shards), "--distributed-rank", str(shard)),
             *["--cpu"] * (os.environ.get("DEVICE") == "cpu"),
             *self.options,

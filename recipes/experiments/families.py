@@ -14,7 +14,7 @@ from ..small import UPDATES, Small
 
 # The ranks are those at which shapeshifter_transformer_tiny with 2,000 types has 297 to 304
 # thousand parameters, a fifth of the dense model's (`shapeshifter params` counts). word2ket and
-# word2ketXS are the table's; the layers beside them are kronecker's.
+# word2ketXS factorize the embeddings alone; the layers then stay Kronecker products.
 FAMILIES = {
     "dense": "--factor-plan *=dense",
     "kronecker": "--factorization kronecker --layer-rank 7 --embed-rank 150",

@@ -226,7 +226,7 @@ class Staged:
         engine.do(Step("validate", log, lambda _: engine.run(command, name, log=log), made_from))
 
     def _train(self, engine: Engine, run: Run) -> bool:
-        """Whether the training finished; that it diverged is a result too, not an error."""
+        """Train; returns False if it diverged, which is a result and not an error."""
         args, updates = self.args, self.args.max_update
         stage = args.stage_updates or -(-updates // 16)
         projection = self.out / Run("before", run.model).folder / "projected.pt"

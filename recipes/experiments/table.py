@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _run(run: Path, command: list[str], end: float, dry: bool) -> None:
-    """One training to its score, until the end of the time."""
+    """Train and score one model, or stop it when the time is over."""
     if dry:
         subprocess.run(command, check=True)
         return
@@ -109,7 +109,7 @@ def _run(run: Path, command: list[str], end: float, dry: bool) -> None:
     if status:
         last = path.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
         raise Failed(f"{run.name} failed: {last} (log: {path})")
-    say(f"{run.name}: {'done' if status == 0 else 'stopped at the end of the time'}")
+    say(f"{run.name}: {'done' if status == 0 else 'stopped, the time is over'}")
 
 
 def _compare(out: Path, runs: Sequence[Path]) -> None:

@@ -57,6 +57,9 @@ def table(results: Sequence[Result]) -> str:
         row = ["all" if family == DENSE else f"{keep:g}%", family]
         row += ["" if family == DENSE else WAYS[staged], f"{group[0]['parameters'] / 1e6:.1f} M"]
         rows.append([*row, *(_cell(group, task, score) for task, score in columns)])
+    majorities = _majorities(results)
+    always = [f"{majorities[x]:.1f}" if y == "accuracy" else "" for x, y in columns]
+    rows.append(["", "(most frequent class)", "", "", *always])
     head = ["kept", "factorization", "factorized", "parameters", *(f"{x}, {y}" for x, y in columns)]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
@@ -109,7 +112,7 @@ def plot(results: Sequence[Result]) -> Figure:
 
 
 def _lines(axes: Axes, results: Sequence[Result], colours: dict[str, str]) -> None:
-    """A dot for each run, a line through the means: whole at once, broken if staged."""
+    """A dot for each run, a line through the means: solid if at once, dashed if staged."""
     groups = _groups(results)
     axes.set_xticks(sorted({keep for keep, family, _ in groups if family != DENSE}))
     for family, staged in dict.fromkeys(key[1:] for key in groups):

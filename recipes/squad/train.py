@@ -25,6 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from shapeshifter_fairseq import Plan, factorize
 from shapeshifter_fairseq.plan import Family
+from shapeshifter_fairseq.writing import whole_file
 
 from ..console import Parser, number, positive
 from .questions import Question, read, vocabulary
@@ -73,10 +74,9 @@ class Training:
             found["seconds"] = round(before["seconds"] + time.monotonic() - begun, 1)
             self.epochs.append(found)
             self._say(epoch=len(self.epochs), **found)
-            part = self.file.with_suffix(".part")
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-            torch.save({**state, "epochs": self.epochs}, part)
-            part.replace(self.file)
+            with whole_file(self.file) as part:
+                torch.save({**state, "epochs": self.epochs}, part)
         report(self.args, self.model, self.epochs, self.dev, self._answer()[1])
 
     def _learn(self) -> list[float]:
@@ -110,13 +110,13 @@ class Training:
     def _answer(self) -> tuple[dict[str, float], list[str]]:
         """Scores on the other file, and an answer to each of its questions."""
         self.model.eval()
-        losses, answers = 0.0, {}
+        losses, by_id = 0.0, {}
         for batch in self._batches(self.dev):
             nll, scores = self._nll(batch)
             losses += nll.sum().item()
             spans = best_spans(scores).tolist()
-            answers |= {one.id: one.paragraph.between(*span) for one, span in zip(batch, spans)}
-        answers = [answers[one.id] for one in self.dev]
+            by_id |= {one.id: one.paragraph.between(*span) for one, span in zip(batch, spans)}
+        answers = [by_id[one.id] for one in self.dev]
         scores = score(answers, [one.answers for one in self.dev])
         return {"nll_loss": losses / len(self.dev), **scores}, answers
 

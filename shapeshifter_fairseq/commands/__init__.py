@@ -21,7 +21,7 @@ def add_command(
     description: str,
     epilog: str = "",
 ) -> argparse.ArgumentParser:
-    """List a command; it calls `run` with its options."""
+    """Add a command to the parser; it calls `run` with the parsed options."""
     parser = commands.add_parser(
         name,
         help=help,
@@ -61,7 +61,9 @@ def checkpoints_of(args: argparse.Namespace) -> list[Path]:
         ShapeshifterError: if there are none, or they are given in both ways.
     """
     if bool(args.checkpoints) == bool(args.last):
-        raise ShapeshifterError(f"give the checkpoints to {args.command}, or --last N DIR")
+        raise ShapeshifterError(
+            f"{args.command}: give CHECKPOINT ... or --last N DIR, one of the two"
+        )
     if not args.last:
         return args.checkpoints
     from ..fairseq_side.averaging import last_checkpoints

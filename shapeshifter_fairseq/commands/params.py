@@ -21,8 +21,8 @@ examples:
 
 Any model option of fairseq-train may follow. Dictionary sizes include the special symbols.
 --percent and --parameters print the options of a model as near that size as possible, and no
-larger. The embeddings then keep 1.25 times the share of their numbers that the layers keep, unless
- --layer-rank or --embed-rank is given.
+larger. The embeddings then keep a share 1.25 times as large as that of the layers, unless
+--layer-rank or --embed-rank is given.
 """
 
 
@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     if found := counts.pop("options", None):
         print(f"{found}\n")
     for name, value in counts.items():
-        print(f"{name.replace('_', '/' if 'coder' in name else ' '):<16}{value:>12,}")
+        label = "encoder/decoder" if name == "encoder_decoder" else name.replace("_", " ")
+        print(f"{label:<16}{value:>12,}")
 
 
 def _dictionaries(args: argparse.Namespace) -> tuple[int, int, bool]:
@@ -80,7 +81,7 @@ def _dictionaries(args: argparse.Namespace) -> tuple[int, int, bool]:
         from ..corpus import Corpus
 
         if args.vocab or args.source_vocab or args.target_vocab:
-            raise ShapeshifterError("give --data, or sizes, not both")
+            raise ShapeshifterError("give --data or the dictionary sizes (--vocab ...), not both")
         return Corpus.read(args.data).dictionaries(args.data)
     if args.vocab is not None and (args.source_vocab or args.target_vocab):
         raise ShapeshifterError("give --vocab, or --source-vocab and --target-vocab, not both")

@@ -47,7 +47,8 @@ def family_named(
     if for_linear and not FAMILIES[name].for_linear:
         others = ", ".join(sorted(key for key, family in FAMILIES.items() if family.for_linear))
         raise ShapeshifterError(
-            f"{name} is for embeddings and layers tied to them; for a linear layer take {others}"
+            f"{name} is for embeddings and layers tied to them; for a linear layer choose one of "
+            f"{others}"
         )
     return FAMILIES[name]
 

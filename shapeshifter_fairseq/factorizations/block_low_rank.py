@@ -77,7 +77,7 @@ class BlockLowRank(Factorization):
     def _rows(self, index: Tensor) -> Tensor:
         block, row = self._place_of(index)  # shapes: (T,), (T,)
         # Sorted by block: then a block's rows are one product, and R is not gathered, which would
-        # take r*m numbers a row.
+        # take r*m numbers per row.
         block, order = block.sort()
         counts = torch.bincount(block, minlength=self.grid[0]).tolist()
         rows = [
@@ -104,8 +104,8 @@ class BlockLowRank(Factorization):
         (b, c, _, r), columns = self.L.shape, self.R.shape[3]
         x = F.pad(x, (0, c * columns - self.m)).view(-1, c, columns).transpose(0, 1)  # (j, T, p)
         right = (self.R * self.scale).transpose(0, 1).flatten(1, 2)  # shape: (j, i*r, p)
-        # From Rd's outputs (j, T, i, r) to Ld's inputs (i, T, j, r). A copy that keeps runs of r
-        # numbers is slow where there are many outputs; then T lies last in memory.
+        # Reorder the products with R, (j, T, i, r), to (i, T, j, r) for L. Copying short runs of r
+        # numbers is slow if there are many: then T stays last in memory.
         if b * c * r > self.m:
             inner = torch.bmm(right, x.mT).unflatten(1, (b, -1))  # shape: (j, i, r, T)
             inner = inner.transpose(0, 1).flatten(1, 2).mT  # shape: (i, T, j*r)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import torch
 
-# Training multiplies out at most this many numbers of a large W, or of a lookup's slices, at once:
-# on a CPU what its cache holds, on a GPU enough to need only few blocks.
+# Training multiplies out at most this many numbers of a large W, or of a lookup's slices, at once.
+# On a CPU they fit its cache; on a GPU a few blocks are enough.
 BLOCK, GPU_BLOCK = 2**21, 2**24
-# The W that are built together hold at most this many numbers: few on a CPU, where a launch costs
-# nothing; many on a GPU, so that there are few parts. Their gradients are in memory together.
+# The W that are built together are split into parts of about this many numbers, or a single W. The
+# gradients of a part are in memory together, so on a CPU parts are small. On a GPU they are large,
+# because every part costs launches.
 PART, GPU_PART = 2**18, 2**23
-# A forward pass builds a table whole, to look up rows in it, up to this many numbers.
+# `build_together` leaves out a W of more numbers than this.
 TABLE, GPU_TABLE = 2**21, 2**25
 # Looking up a token by itself costs as much as building this many rows of a whole table.
-ROWS_A_TOKEN = 2
+ROWS_PER_TOKEN = 2
 # On a CPU, one call of torch takes as long as this many multiplications.
 CALL = 2**17
 # On a CPU, a number that passes from one factor to the next (it is written, often copied, and read)
@@ -31,20 +32,20 @@ MANY = 2**20
 
 
 def is_gpu(device: torch.device) -> bool:
-    """Whether launching a kernel costs more than a small one does."""
+    """Whether launching a kernel costs more than running a small one: anywhere but on a CPU."""
     return device.type != "cpu"
 
 
-def block_of(device: torch.device) -> int:
+def block_size(device: torch.device) -> int:
     """`BLOCK` of a device."""
     return GPU_BLOCK if is_gpu(device) else BLOCK
 
 
-def part_of(device: torch.device) -> int:
+def part_size(device: torch.device) -> int:
     """`PART` of a device."""
     return GPU_PART if is_gpu(device) else PART
 
 
-def table_of(device: torch.device) -> int:
+def table_size(device: torch.device) -> int:
     """`TABLE` of a device."""
     return GPU_TABLE if is_gpu(device) else TABLE

@@ -58,7 +58,7 @@ class Drawn:
         # of mean zero and standard deviation s, times scale^p (p of the factors are scaled):
         #     std = scale^p * sqrt(P) * s^d.
         # With steps of +-lr on all numbers, Adam's first step moves it by a sum of d*P terms of
-        # size scale^p * lr * s^(d-1), in the mean square
+        # size scale^p * lr * s^(d-1) (root mean square)
         #     gain * lr = lr * scale^p * sqrt(d*P) * s^(d-1).
         # The quotient of the two gives s = sqrt(d) * std / gain; then the first gives the scale.
         d, p = self.degree, self._scale_power
@@ -67,7 +67,8 @@ class Drawn:
         factor_std = (std / (math.sqrt(self.terms) * self.scale.item() ** p)) ** (1 / d)
         for factor, entries in self._factors():
             factor.normal_()
-            # Give each term exactly its size; at a low rank chance makes W too large or small.
+            # Rescale each term to exactly this size. At a low rank, chance alone would make W too
+            # large or too small.
             factor.mul_(factor_std / factor.square().mean(entries, keepdim=True).sqrt())
 
     def _set_scale(self, scale: float) -> None:
@@ -87,8 +88,8 @@ class Drawn:
             factor.mul_((std / rows.square().mean().sqrt()) ** (1 / self.degree))
 
     def _gain(self) -> float:
-        """How far steps of +-1 on all numbers move an entry of W, in the mean square."""
-        # A step on one factor is multiplied by the others: of two, by the other's mean square.
+        """How far steps of +-1 on all numbers move an entry of W, root mean square."""
+        # For two factors: a step on one is multiplied by the other. Other families override this.
         squares = [factor.square().mean().item() for factor, _ in self._factors()]
         return self.scale.item() * math.sqrt(self.terms * sum(squares))
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import ShapeshifterError
 from .computed import computed, is_exported, is_followed
-from .cost import CALL, GPU_SLOWNESS, INNER, MANY, ROWS_A_TOKEN, is_gpu
+from .cost import CALL, GPU_SLOWNESS, INNER, MANY, ROWS_PER_TOKEN, is_gpu
 from .drawing import Drawn
 from .fitting import Fitted
 from .kept import KeptWeight
@@ -36,19 +36,20 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
 
     A family must define
 
-    - `_factors`: its factors, each with the dimensions that run over the entries of one term of W;
+    - `_factors`: its factors, each with the dimensions that lie within one term of W (the others
+      count terms, blocks or rows); drawing gives each term the same mean square over these;
     - `_materialize`: how they are multiplied out;
     - `_rows`: how rows of W are found at a cost that does not depend on n;
     - `max_rank` and `parameter_count`, in closed form;
 
     and may override
 
-    - `degree` and `terms`: W is a sum of `terms` products of `degree` numbers (default: rank, 2);
+    - `terms` and `degree`: W is a sum of `terms` products of `degree` numbers (rank and 2);
     - `scale_each`: `scale` multiplies every factor (default: only the first);
     - `_project`: finds the factors of a given matrix (default: raises an error);
-    - `_by_factors`, `_by_factors_cost` and `_by_factors_inner`: products with vectors without W
-      (default: never), their multiplications and the numbers that pass from factor to factor, with
-      `by_factors_calls`: how many calls of torch they take;
+    - `_by_factors`: products with vectors without W (default: never), and their estimated cost:
+      multiplications (`_by_factors_cost`), intermediate numbers (`_by_factors_inner`) and calls of
+      torch (`by_factors_calls`);
     - `_linear_with_w`: a product with a W that is used once (default: W is built, and kept until
       the backward pass);
     - `alike`: which matrices are built together (default: those of one shape, rank and options);
@@ -87,7 +88,8 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         # Holds no numbers. Its shape stops a checkpoint of another size from loading where padding
         # gives the factors equal shapes (for example, a vocabulary with a few more tokens).
         self.register_buffer("size", torch.empty(n, 0, m))
-        # W is the product of the factors times this; `initialize_` sets it for the wanted gain.
+        # Multiplies the first factor, or each one (`scale_each`); `initialize_` sets it for the
+        # wanted gain.
         self.register_buffer("scale", torch.ones(()))  # shape: ()
         # Plain attributes: they are not in the state dict.
         self._kept = KeptWeight()
@@ -98,7 +100,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     @classmethod
     @abstractmethod
     def max_rank(cls, n: int, m: int) -> int:
-        """The largest useful rank: a higher one represents no more n by m matrices."""
+        """The largest useful rank: a higher one cannot represent more n by m matrices."""
 
     @classmethod
     @abstractmethod
@@ -118,7 +120,8 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
                 dimensions (*).
 
         Returns:
-            W, or more rows and columns, to be cut off.  # shape: (*, n or more, m or more)
+            W, perhaps with extra rows and columns, which are cut off.
+            # shape: (*, n or more, m or more)
         """
 
     @abstractmethod
@@ -134,7 +137,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         return math.inf
 
     def _by_factors_inner(self, vectors: int) -> int:
-        """How many numbers `_by_factors` makes that the next step reads, in all steps."""
+        """How many intermediate numbers `_by_factors` makes in all."""
         return 0
 
     # --- W ---------------------------------------------------------------------------------
@@ -152,6 +155,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         return self._kept.to_read(weight) if self._keeps_w else computed(weight)
 
     def _weight(self) -> Tensor:
+        """W for the layers: kept, built with others, or built now; an ordinary tensor."""
         if self._keeps_w:
             return self._kept.of(self, self.materialize)
         return self.materialize() if self._builder is None else self._builder.weight_of(self)
@@ -196,10 +200,17 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     def _keeps_w(self) -> bool:
         return not (self.training or torch.is_grad_enabled() or is_exported())
 
+    @property
+    def _has_w(self) -> bool:
+        """Whether W is kept, shared with other uses in a pass, or part of an exported graph."""
+        return self._keeps_w or self._builder is not None or is_exported()
+
     # --- what layers use -------------------------------------------------------------------
 
     def rows(self, index: Tensor) -> Tensor:
-        """Rows of W, in the precision of its factors; a large table is not built for a few rows.
+        """Rows of W, in the precision of its factors.
+
+        Training does not build a large W for a few rows. At inference W is built once, and kept.
 
         Args:
             index: integer tensor of any shape (*).
@@ -211,8 +222,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
             IndexError: if an index is not in 0 to n - 1. On a GPU a device assertion fails
                 instead, as for `nn.Embedding`.
         """
-        whole = self._keeps_w or self._builder is not None or is_exported()
-        if whole or self.n <= ROWS_A_TOKEN * index.numel():
+        if self._has_w or self.n <= ROWS_PER_TOKEN * index.numel():
             return F.embedding(index, self._weight()).to(self.scale.dtype)
         index, shape = index.flatten(), index.shape
         # Check the indices: look each one up in a table of n zeros (one number, expanded) and add
@@ -225,7 +235,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         return rows.view(*shape, self.m)
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x W^T + bias, with W or factor by factor, whichever takes fewer multiplications.
+        """x W^T + bias, with W or factor by factor, whichever is estimated to be faster.
 
         Args:
             x: vectors.  # shape: (T, m)
@@ -240,7 +250,7 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
             if self.zero_row is not None:
                 y[:, self.zero_row] = 0
             return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
-        if self._keeps_w or self._builder is not None or is_exported():
+        if self._has_w:
             return F.linear(x, self._weight(), bias)
         return self._linear_with_w(x, bias)
 
@@ -251,7 +261,8 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
             cost *= GPU_SLOWNESS
         else:
             cost += INNER * self._by_factors_inner(vectors) + CALL * self.by_factors_calls
-        return cost < self.n * self.m * (vectors + (0 if self._keeps_w else self.rank))
+        building = 0 if self._keeps_w else self.rank  # multiplications for an entry of W, about
+        return cost < self.n * self.m * (vectors + building)
 
     def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x W^T + bias with a W built for this product alone; a family may have a better way."""

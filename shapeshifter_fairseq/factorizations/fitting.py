@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..errors import ShapeshifterError
 
-# `_fit_padded` makes at most this many rounds. It stops earlier when a round leaves more than this
-# fraction of the error. First without a closed form; then where only cut-off entries are filled in.
+# `_fit_padded` makes at most ROUNDS rounds, and stops when a round leaves more than WORTH of the
+# error. The FILLING_ values are for a closed form, where rounds only fill in cut-off entries.
 ROUNDS, WORTH = 200, 0.9999
 FILLING_ROUNDS, FILLING_WORTH = 50, 0.999
 # With a closed form it also stops when a round changes the filled-in entries by less than this
-# fraction of the error: in a large table there are few of them.
+# fraction of the error: more rounds would then change little.
 FILLED_IN = 0.03
 
 
@@ -39,7 +39,7 @@ class Fitted:
 
         Args:
             weight: the matrix; its row `zero_row` is ignored.  # shape: (n, m)
-            gain: how far Adam's first step moves an entry of W, in the mean square, in units of
+            gain: how far Adam's first step moves an entry of W (root mean square), in units of
                 the learning rate.
 
         Raises:
@@ -92,7 +92,7 @@ class Fitted:
     def relative_error(self, weight: Tensor) -> float:
         """|W - weight| / |weight| in the Frobenius norm, or |W| for a matrix of zeros."""
         with torch.no_grad():
-            # In double precision: the squares of a large table add up to more than float32 holds.
+            # In double precision: float32 loses digits when it adds up a large table's squares.
             weight = weight.double()
             error, norm = (self.materialize().double() - weight).norm(), weight.norm()
             return (error / norm).item() if norm > 0 else error.item()

@@ -32,7 +32,7 @@ class KeptWeight:
     def of(self, module: nn.Module, build: Callable[[], Tensor]) -> Tensor:
         """The kept W, or a new one by `build` if a parameter or autocast has changed since.
 
-        Code that replaces parameters unnoticed (`load_state_dict`, `.to()`) must call `forget`.
+        Changes of `scale`, or through `.data` (as `.to()` makes), are not noticed: call `forget`.
         """
         # A change in place raises a tensor's version (say, an optimizer's step in eval mode);
         # `functional_call` puts in other tensors.

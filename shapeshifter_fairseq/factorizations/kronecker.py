@@ -14,11 +14,12 @@ from . import svd
 from .factorization import Factorization
 from .kronecker_autograd import Product, Rows, multiply
 
-# A W of at least this many numbers (a table) is built again, in blocks, for the backward pass if a
-# batch has more than this many tokens for each term. So it is never whole there. The smaller W of
-# layers are kept: built again they made a training step of iwslt's architecture 1.15 times as long.
+# A W of WORTH_BUILDING_AGAIN numbers or more (a table) is built again, in blocks, for the backward
+# pass if the batch has over TOKENS_PER_TERM tokens for each term: the product then costs much more
+# than W. The smaller W of layers are kept: building them again made a training step of iwslt's
+# architecture take 1.15 times as long.
 WORTH_BUILDING_AGAIN = 2**21
-TOKENS_A_TERM = 4
+TOKENS_PER_TERM = 4
 
 
 class KroneckerShape(NamedTuple):
@@ -37,24 +38,24 @@ def balanced_shape(n: int, m: int) -> KroneckerShape:
     Few parameters are not enough: n1 = n, n2 = 1, m1 = 1, m2 = m costs as little for a square
     matrix, but is the ordinary low-rank factorization. So n1 and n2 both stay near sqrt(n), and m1
     and m2 near sqrt(m) (dissertation, section 4.3). Among those splits this chooses the one with
-    the fewest parameters a term, n1*m1 + n2*m2, which makes the two products about equal.
+    the fewest parameters per term, n1*m1 + n2*m2, which makes the two products about equal.
 
     >>> balanced_shape(512, 512)
     KroneckerShape(n1=16, n2=32, m1=32, m2=16)
     """
     candidates = [KroneckerShape(n1, n2, m1, m2) for n1, n2 in _splits(n) for m1, m2 in _splits(m)]
-    return min(
+    return min(  # of equals, the one with the least padding, then with n1 nearest to n2
         candidates,
         key=lambda s: (s.n1 * s.m1 + s.n2 * s.m2, s.n1 * s.n2 * s.m1 * s.m2, abs(s.n1 - s.n2)),
     )
 
 
 def _splits(size: int) -> list[tuple[int, int]]:
-    """Pairs (a, b) with a*b >= size, neither more than twice the other; exact ones if there are."""
+    """Pairs (a, b) with a*b >= size, neither over twice the other; only exact ones if there are."""
     root = math.sqrt(size)
     low, high = max(1, math.ceil(root / math.sqrt(2))), math.floor(root * math.sqrt(2)) + 1
     pairs = [(a, math.ceil(size / a)) for a in range(low, high + 1)]
-    pairs = [(a, b) for a, b in pairs if max(a, b) <= 2 * min(a, b)] or [(1, size), (size, 1)]
+    pairs = [(a, b) for a, b in pairs if max(a, b) <= 2 * min(a, b)]
     return [(a, b) for a, b in pairs if a * b == size] or pairs
 
 
@@ -117,7 +118,7 @@ class Kronecker(Factorization):
         return Rows.apply(index, self.A, self.B, self.scale)[:, : self.m]
 
     def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        if self.n * self.m < WORTH_BUILDING_AGAIN or len(x) <= TOKENS_A_TERM * self.rank:
+        if self.n * self.m < WORTH_BUILDING_AGAIN or len(x) <= TOKENS_PER_TERM * self.rank:
             return super()._linear_with_w(x, bias)  # which keeps W for the backward pass
         A, B, device = self.A, self.B, x.device.type
         if torch.is_autocast_enabled(device):  # it does not reach the backward pass

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .cost import block_of
+from .cost import block_size
 
 
 def multiply(A: Tensor, B: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def multiply(A: Tensor, B: Tensor) -> Tensor:
 class Product(torch.autograd.Function):
     """x W^T + bias with a W that is built again for the backward pass, and gradients by hand.
 
-    The forward pass drops W once it is used, before the loss takes its memory. The backward pass,
+    The forward pass drops W once it is used, before the loss needs memory. The backward pass,
     where memory is at its peak, builds W and its gradient a block of rows at a time (the rows of
     some slices of A), so that neither is ever whole. Sums over blocks are in fp32 at least.
     """
@@ -84,7 +84,7 @@ class Rows(torch.autograd.Function):
     def forward(ctx, index, A, B, scale):
         ctx.save_for_backward(index, A, B, scale)
         n2, left, right = B.shape[1], A * scale, B.transpose(0, 1)
-        if len(index) > n2:  # else a copy of all slices would cost more than those of the tokens
+        if len(index) > n2:  # with fewer rows, copying B would cost more than copying their slices
             right = right.contiguous()
         rows = A.new_empty(len(index), A.shape[1], B.shape[2])
         for some, out in _few(A, B, index, rows):
@@ -113,7 +113,7 @@ def _slices(A: Tensor, B: Tensor) -> list[slice]:
     """Split A into slices, each of which gives one block of rows of W."""
     (n1, m1, _), (_, n2, m2) = A.shape, B.shape
     numbers = 2 * n2 * m1 * m2  # of a slice: its product, and a copy in W's order
-    step = max(1, block_of(A.device) // numbers)
+    step = max(1, block_size(A.device) // numbers)
     return [slice(first, min(n1, first + step)) for first in range(0, n1, step)]
 
 
@@ -134,5 +134,5 @@ def _add(total: Tensor | None, part: Tensor, wide: torch.dtype) -> Tensor:
 def _few(A: Tensor, B: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Split tensors into a few rows at a time, as many as fill a block with their gradients."""
     numbers = 2 * A.shape[2] * (A.shape[1] + B.shape[2])
-    step = max(1, block_of(A.device) // numbers)
+    step = max(1, block_size(A.device) // numbers)
     return zip(*(tensor.split(step) for tensor in tensors))

@@ -11,9 +11,9 @@ class Monarch(BlockLowRank):
     """W = scale * P1 Ld P2' Rd, of rank r, rectangular too (Dao et al., ICML 2022, "Monarch:
     expressive structured matrices"; Gupta et al., section 2.3; both with b = c).
 
-    Rd has c diagonal blocks (b*r) x p, Ld has b diagonal blocks o x (c*r), o = n/b and p = m/c. P2
-    hands every block of Ld r of the b*r outputs of each block of Rd; P1 interleaves the outputs of
-    Ld's b blocks. Multiplied out, entry by entry::
+    Rd has c diagonal blocks (b*r) x p, Ld has b diagonal blocks o x (c*r), o = n/b and p = m/c. P2'
+    passes r of the b*r outputs of each block of Rd to each block of Ld. P1 interleaves the outputs
+    of the b blocks of Ld. Multiplied out, entry by entry::
 
         W[k*b + i, j*p + l] = scale * sum over a of  L[i, j, k, a] * R[i, j, a, l]
 

@@ -16,6 +16,11 @@ def root(size: int, order: int) -> int:
     return q
 
 
+def most_digits(size: int) -> int:
+    """How many binary digits number `size` rows or columns, but at least 2: the highest order."""
+    return max(2, (size - 1).bit_length())
+
+
 @cache
 def balanced_sizes(size: int, parts: int) -> tuple[int, ...]:
     """Whole numbers near each other whose product is `size`, or a little more if it has to be.
@@ -25,9 +30,9 @@ def balanced_sizes(size: int, parts: int) -> tuple[int, ...]:
     """
     if parts == 1:
         return (size,)
-    root = size ** (1 / parts)
-    divisors = [d for d in range(1, size + 1) if size % d == 0 and root / 1.5 <= d <= root * 1.5]
-    first = min(divisors, key=lambda d: abs(d - root), default=ceil(root))
+    exact = size ** (1 / parts)
+    divisors = [d for d in range(1, size + 1) if size % d == 0 and exact / 1.5 <= d <= exact * 1.5]
+    first = min(divisors, key=lambda d: abs(d - exact), default=ceil(exact))
     return (first, *balanced_sizes(ceil(size / first), parts - 1))
 
 

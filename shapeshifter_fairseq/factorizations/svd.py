@@ -16,15 +16,15 @@ OVERSAMPLING, ROUNDS = 64, 8
 def singular_values(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """The largest singular values and their vectors, so that U diag(S) V is nearest to the matrix.
 
-    They are exact, except for few values of a large matrix: those are found by `torch.svd_lowrank`
-    (Halko, Martinsson and Tropp, 2011), with the same random numbers every time.
+    They are exact, unless only a few are wanted of a large matrix. `torch.svd_lowrank` then finds
+    them (Halko, Martinsson and Tropp, 2011), with the same random numbers every time.
 
     Args:
         matrix: shape: (*, n, m)
         rank: how many, r; if the matrix has fewer, the rest are zero.
 
     Returns:
-        U, S and V, S falling.  # shapes: (*, n, r), (*, r), (*, r, m)
+        U, S and V, S in descending order.  # shapes: (*, n, r), (*, r), (*, r, m)
     """
     small = min(matrix.shape[-2:])
     if small <= LARGE or 4 * rank > small:
@@ -52,5 +52,5 @@ def of_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """
     u, s, v = singular_values(matrix, rank)
     n, m = matrix.shape[-2:]
-    root, shift = s.sqrt(), (n / m) ** 0.25
-    return u * root.unsqueeze(-2) * shift, root.unsqueeze(-1) * v / shift
+    root, balance = s.sqrt(), (n / m) ** 0.25  # which makes the mean squares of both sides equal
+    return u * root.unsqueeze(-2) * balance, root.unsqueeze(-1) * v / balance

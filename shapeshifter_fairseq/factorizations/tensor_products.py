@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from . import svd
 
-# Added to squares, as a fraction of their mean, before dividing by them.
+# Added to the diagonal of least-squares systems, as a fraction of its mean, to solve them.
 RIDGE = 1e-10
 
 
@@ -77,19 +78,19 @@ def _least_squares(whole: Tensor, leaves: Sequence[Tensor], place: int) -> Tenso
     ridge = RIDGE * squares.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
     squares = squares + torch.diag_embed(ridge.unsqueeze(1).expand(-1, squares.shape[1]))
     # Contract the tensor with one vector after another, the last one first: b runs over the batch,
-    # r over the products, the other letters over the entries of vectors.
-    axes = "cdefghijklmnopq"[: len(leaves)]
-    met, has = whole, "b" + axes
+    # r over the products, capital letters over the entries of vectors.
+    axes = string.ascii_uppercase[: len(leaves)]
+    contracted, axes_now = whole, "b" + axes
     for k in reversed(range(len(leaves))):
         if k != place:
-            left = "br" + "".join(axis for axis in has if axis not in "br" + axes[k])
-            met = torch.einsum(f"{has},br{axes[k]}->{left}", met, leaves[k])
-            has = left
-    return torch.linalg.solve(squares, met)
+            left = "br" + "".join(axis for axis in axes_now if axis not in "br" + axes[k])
+            contracted = torch.einsum(f"{axes_now},br{axes[k]}->{left}", contracted, leaves[k])
+            axes_now = left
+    return torch.linalg.solve(squares, contracted)
 
 
 def gain_of(squares: Tensor) -> float:
-    """How far steps of +-1 on all numbers of a tensor product move its entries, mean square.
+    """How far steps of +-1 on all numbers of a tensor product move its entries, root mean square.
 
     Args:
         squares: mean squares of the o vectors of each product.  # shape: (*, o)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from . import svd
 from .factorization import Factorization
-from .sizes import balanced_sizes, require_between
+from .sizes import balanced_sizes, most_digits, require_between
 
 
 class TensorTrain(Factorization):
@@ -45,7 +45,7 @@ class TensorTrain(Factorization):
 
     @classmethod
     def max_rank(cls, n: int, m: int, *, cores: int = 3) -> int:
-        require_between(2, max(2, (max(n, m) - 1).bit_length()), n, m, cores=cores)
+        require_between(2, most_digits(max(n, m)), n, m, cores=cores)
         return max(_needed_ranks(n, m, cores))
 
     @classmethod
@@ -125,7 +125,7 @@ class TensorTrain(Factorization):
         return sum(before)
 
     def _steps(self, vectors: int) -> Iterator[tuple[int, int]]:
-        """Of each product in `_by_factors`: multiplications for a number, and numbers made."""
+        """For each product in `_by_factors`: multiplications per number made, and numbers made."""
         before, after = prod([core.shape[2] for core, _ in self._factors()]), vectors
         for core, _ in reversed(self._factors()):
             rank_before, rows, columns, rank = core.shape

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
 from .factorization import Factorization
-from .sizes import require_between, root
+from .sizes import most_digits, require_between, root
 from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products, tensor_product
 
 # Steps of Adam that project a table through LayerNorms.
@@ -22,7 +22,7 @@ class Word2Ket(Factorization):
     """Row i of W is  scale^o * sum over k of  v_ik1 (x) v_ik2 (x) ... (x) v_iko, cut to m numbers
     (dissertation, section 3.3, equation 3.3; Panahi et al., ICLR 2020).
 
-    The v_ikj have q numbers, the smallest q with q^o >= m. It stores n*r*o*q numbers. The products
+    Each v_ikj has q numbers, the smallest q with q^o >= m. It stores n*r*o*q numbers. The products
     are multiplied as a balanced tree. Every row has numbers of its own, so this is for embeddings
     only; for a layer's matrix use `Word2KetXS`.
 
@@ -56,9 +56,9 @@ class Word2Ket(Factorization):
 
     @classmethod
     def max_rank(cls, n: int, m: int, *, order: int = 2, norm: int = 0) -> int:
-        require_between(2, max(2, (m - 1).bit_length()), n, m, order=order)
+        require_between(2, most_digits(m), n, m, order=order)
         require_between(0, 1, n, m, norm=norm)
-        # One term can hold any q neighbours in a row, if all vectors but the last are one-hot.
+        # One term can hold any q neighbouring entries of a row: its first vectors are one-hot.
         return ceil(m / root(m, order))
 
     @classmethod
@@ -82,12 +82,12 @@ class Word2Ket(Factorization):
     @torch.no_grad()
     def _initialize_normed_(self, std: float, gain: float) -> None:
         # A LayerNorm removes the size of its input. So only the part of a step across the vector
-        # moves W: 1 - 1/q of a random step. A step of +-lr on a vector of spread s changes it by
-        # the fraction lr/s. Each of o vectors moves a product by its fraction, so W moves by
+        # moves W: 1 - 1/q of a random step's square. A step of +-lr on a vector of spread s changes
+        # it by the fraction lr/s. Each of o vectors moves a product by its fraction, so W moves by
         #     gain * lr = std * sqrt(o * (1 - 1/q)) * lr / s,
         # which gives s. The vectors are scaled to spread 1, far above LayerNorm's epsilon.
         factor_std = math.sqrt(self.order * (1 - 1 / max(self.q, 2))) * std / gain
-        self.scale.fill_(torch.tensor(1 / factor_std).bfloat16().item())
+        self._set_scale(1 / factor_std)
         self.v.normal_()
         self.v.mul_(factor_std / self.v.square().mean(3, keepdim=True).sqrt())
         # r products of mean square 1; rounded as `scale` is.
@@ -116,22 +116,22 @@ class Word2Ket(Factorization):
         # A vector's size makes no difference: a step of Adam only turns its direction.
         vectors = self.v.detach().clone().requires_grad_()
         adam = torch.optim.Adam([vectors], lr=0.2)
-        slower = torch.optim.lr_scheduler.LinearLR(adam, 1, 0, NORMED_ROUNDS)
-        counts = torch.ones_like(weight[:, :1])
+        schedule = torch.optim.lr_scheduler.LinearLR(adam, 1, 0, NORMED_ROUNDS)
+        known = torch.ones_like(weight[:, :1])
         if self.zero_row is not None:
-            counts[self.zero_row] = 0
+            known[self.zero_row] = 0
         self.spread.fill_(1)
         for _ in range(NORMED_ROUNDS):
-            made = self._products_of(vectors)[:, : self.m] * counts
+            made = self._products_of(vectors)[:, : self.m] * known
             with torch.no_grad():  # the best multiple
                 spread = (made * weight).sum() / made.square().sum()
             (made * spread - weight).square().sum().backward()
             adam.step()
             adam.zero_grad()
-            slower.step()
+            schedule.step()
         with torch.no_grad():
             self.v.copy_(vectors / vectors.square().mean(3, keepdim=True).sqrt())
-            made = self._products_of(self.v)[:, : self.m] * counts
+            made = self._products_of(self.v)[:, : self.m] * known
             spread = (made * weight).sum() / made.square().sum()
             self.spread.fill_(spread.bfloat16().item())
 
@@ -170,9 +170,9 @@ class Word2Ket(Factorization):
         """Inner products of rows of W, at a cost of r*r*o*q each: no row is built.
 
         For whole tensor products (m = q^o) it is the sum over k and l of the products over j of
-        <v_ikj, v_i'lj> (dissertation, section 3.3.3). Where m < q^o, the columns below m are
-        grouped by their digits: those that share m's first digits and are smaller in the next one
-        give whole products of the vectors that follow.
+        <v_ikj, v_i'lj> (dissertation, section 3.3.3). Where m < q^o, only columns 0 to m - 1 count.
+        Their sum is split by the first digit, in base q, in which a column is smaller than m - 1:
+        the digits before it are fixed, those after it are free.
 
         Args:
             left, right: indices of rows.  # shapes: (T,), (T,)
@@ -189,16 +189,15 @@ class Word2Ket(Factorization):
             )
         v = (self.v.index_select(0, left) * self.scale).unbind(2)  # o of shape (T, r, q)
         w = (self.v.index_select(0, right) * self.scale).unbind(2)
-        total, last = 0, self.m - 1  # sums over columns 0..last
-        agreed = v[0].new_ones(len(left), self.rank, self.rank)  # products over the first digits
-        for j in range(self.order):
-            digit = last // self.q ** (self.order - 1 - j) % self.q
+        # Sums over the digits from j on: up to those of m - 1, and over all.  # shape: (T, r, r)
+        within = free = v[0].new_ones(len(left), self.rank, self.rank)
+        for j in reversed(range(self.order)):
+            digit = (self.m - 1) // self.q ** (self.order - 1 - j) % self.q
             below = v[j][:, :, :digit] @ w[j][:, :, :digit].transpose(1, 2)
-            for k in range(j + 1, self.order):
-                below = below * (v[k] @ w[k].transpose(1, 2))  # shape: (T, r, r)
-            total = total + agreed * below
-            agreed = agreed * v[j][:, :, digit].unsqueeze(2) * w[j][:, :, digit].unsqueeze(1)
-        products = (total + agreed).sum((1, 2))
+            equal = v[j][:, :, digit].unsqueeze(2) * w[j][:, :, digit].unsqueeze(1)
+            within = below * free + equal * within
+            free = free * (v[j] @ w[j].transpose(1, 2))
+        products = within.sum((1, 2))
         if self.zero_row is not None:
             products = products.masked_fill((left == self.zero_row) | (right == self.zero_row), 0)
         return products

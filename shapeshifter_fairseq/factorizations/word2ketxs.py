@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .factorization import Factorization
-from .sizes import require_between, root
+from .sizes import most_digits, require_between, root
 from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products
 
 
@@ -41,8 +41,8 @@ class Word2KetXS(Factorization):
 
     @classmethod
     def max_rank(cls, n: int, m: int, *, order: int = 2) -> int:
-        require_between(2, max(2, (max(n, m) - 1).bit_length()), n, m, order=order)
-        # One term can hold any t x q block of W, if all factors but the last have a single entry.
+        require_between(2, most_digits(max(n, m)), n, m, order=order)
+        # One term can hold any t x q block of W, if all factors but the last are one-hot.
         return ceil(n / root(n, order)) * ceil(m / root(m, order))
 
     @classmethod
@@ -91,7 +91,7 @@ class Word2KetXS(Factorization):
         matrices = self._matrices(self.F * self.scale)
         shapes = [matrix.shape[1:] for matrix in matrices]
         whole = whole.view([shape[side] for side in (0, 1) for shape in shapes])
-        # i1 j1 i2 j2 ...: the digits of rows and of columns in turn, then those of a place as one
+        # Order the digits as i1 j1 i2 j2 ..., then join each pair into one axis.
         digits = [place + side for place in range(self.order) for side in (0, self.order)]
         whole = whole.permute(digits).reshape(1, *(prod(shape) for shape in shapes))
         found = nearer_sum(whole, [matrix.flatten(1).unsqueeze(0) for matrix in matrices])
@@ -116,7 +116,7 @@ class Word2KetXS(Factorization):
         return sum(made for _, made in self._steps(vectors))
 
     def _steps(self, vectors: int) -> Iterator[tuple[int, int]]:
-        """Of each product in `_by_factors`: multiplications for a number, and numbers made."""
+        """For each product in `_by_factors`: multiplications per number made, and numbers made."""
         sizes = [self._first, *[(self.t, self.q)] * (self.order - 1)]
         before, after = prod([columns for _, columns in sizes]), 1
         for rows, columns in reversed(sizes):

@@ -85,7 +85,7 @@ def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str,
     """A state dict that knows its file, for `file_of`.
 
     The file is an attribute, like torch's `_metadata`, because fairseq passes the dict on to the
-    model and nothing beside it.
+    model and nothing else.
     """
     named = OrderedDict(weights)
     vars(named).update(getattr(weights, "__dict__", {}), file=str(path))

@@ -85,14 +85,14 @@ def project_checkpoint(
             f"{dense} is factorized already; project takes a dense model (shapeshifter fold makes "
             "one of it)"
         )
-    # The training began with these tables; the checkpoint holds the trained ones.
+    # Files of pretrained embeddings; the checkpoint holds the trained tables.
     settings.encoder_embed_path = settings.decoder_embed_path = None
-    # How that training ran (fully_sharded, say); a factorized model may not be able to.
+    # A dense model may have trained with fully_sharded, which factorized models refuse.
     vars(settings).pop("ddp_backend", None)
     task = _dictionaries(dense, state, settings)
     model = _model(dense, state, settings, task)
     for name in FACTOR_OPTIONS:
-        vars(settings).pop(name, None)  # where a model of ours was trained with '*=dense'
+        vars(settings).pop(name, None)  # set if the dense model is ours ('*=dense')
         if (value := getattr(options, name, None)) is not None:
             setattr(settings, name, value)
     settings.arch = settings._name = ARCH
@@ -107,7 +107,7 @@ def project_checkpoint(
     after = sum(parameter.numel() for parameter in model.parameters())
     if not projected:
         raise ShapeshifterError(f"the plan leaves every matrix of {dense} dense; nothing to do")
-    write_checkpoint(_as_cfg(state, settings) | _new(state, model, updates=0), out)
+    write_checkpoint(_with_settings(state, settings) | _new(state, model, updates=0), out)
     return Projection(projected, before, after, _options_of(settings))
 
 
@@ -127,10 +127,10 @@ def fold_checkpoints(
             `read_weights` and `write_checkpoint` do.
     """
     refuse_to_replace(out, force)
-    if len(checkpoints) > 1:
-        state = mean_of(checkpoints, ema=ema)
+    if len(checkpoints) == 1:
+        state = read_weights(checkpoints[0], ema)
     else:
-        state = read_weights(*checkpoints, ema)
+        state = mean_of(checkpoints, ema=ema)
     write_checkpoint(_folded(checkpoints[-1], state), out)
 
 
@@ -218,7 +218,7 @@ def _is_factorized(state: dict[str, Any]) -> bool:
 
 
 def _dictionaries(path: Path, state: dict[str, Any], settings: Namespace) -> Namespace:
-    """What a model needs of its task: dictionaries of the sizes of a checkpoint's tables."""
+    """What a model needs from its task: dictionaries as large as the checkpoint's tables."""
     sizes = {}
     for side in ("encoder", "decoder"):
         names = [f"{side}.embed_tokens.{name}" for name in ("weight", "factors.size")]
@@ -244,8 +244,8 @@ def _model(path: Path, state: dict[str, Any], settings: Namespace, task: Namespa
     return model
 
 
-def _as_cfg(state: dict[str, Any], settings: Namespace) -> dict[str, Any]:
-    """A checkpoint's settings with another model, kept where they were."""
+def _with_settings(state: dict[str, Any], settings: Namespace) -> dict[str, Any]:
+    """The checkpoint with new settings of its model, stored where the old ones were."""
     if state.get("args"):
         return state | {"args": settings}
     return state | {"cfg": state["cfg"] | {"model": settings}}
@@ -254,8 +254,8 @@ def _as_cfg(state: dict[str, Any], settings: Namespace) -> dict[str, Any]:
 def _new(state: dict[str, Any], model: nn.Module, updates: int) -> dict[str, Any]:
     """All of a checkpoint but the settings, as if there had been no training before.
 
-    Without an optimizer's state fairseq begins at update 0 in the epoch that the checkpoint names,
-    and without the best loss of another model it writes checkpoint_best.pt again.
+    Without an optimizer's state fairseq begins at update 0 in the epoch that the checkpoint names.
+    The best loss is left out, because fairseq would compare this model with the other one.
     """
     names = ("criterion_name", "optimizer_name")
     history = {name: _last(state).get(name) for name in names}
@@ -274,7 +274,7 @@ def _last(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options_of(settings: Namespace) -> list[str]:
-    """The options of fairseq-train beside `--arch` that build this model."""
+    """The options of fairseq-train that build this model, `--arch` first."""
     chosen = Namespace(**{name: getattr(TransformerConfig, name) for name in _BESIDE})
     set_defaults = ARCH_CONFIG_REGISTRY[ARCH]
     set_defaults(default := copy.copy(chosen))

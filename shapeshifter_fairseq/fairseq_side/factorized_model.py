@@ -80,8 +80,8 @@ def _why_it_does_not_load(model: nn.Module, state_dict: Mapping[str, Tensor]) ->
                 with_what = "the --layer-rank" if ".factors." in name else "the sizes"
             return (
                 f"{file} is of another model: {name} is {tuple(state_dict[name].shape)} "
-                f"there and {tuple(tensor.shape)} here; use {with_what} (--arch, --factorization, "
-                "--factor-plan) that it was trained with"
+                f"there and {tuple(tensor.shape)} here; use {with_what} that it was trained "
+                "with (also --arch, --factorization and --factor-plan)"
             )
     missing = [name for name in ours if name not in state_dict]
     surplus = [name for name in state_dict if name not in ours]

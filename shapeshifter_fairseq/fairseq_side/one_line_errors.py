@@ -57,7 +57,9 @@ def _save(state: dict[str, Any], file: IO[bytes]) -> None:
     except (OSError, RuntimeError) as error:
         if not any(isinstance(cause, OSError) for cause in _chain(error)):
             raise  # the disk is not the reason
-        Path(file.name).unlink(missing_ok=True)  # fairseq renames it when it is whole
+        Path(file.name).unlink(
+            missing_ok=True
+        )  # an unfinished file; fairseq renames only whole ones
         raise ShapeshifterError(_full(file.name.removesuffix(".tmp"), error)) from error
 
 
@@ -89,7 +91,7 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, FileNotFoundError) and _passed(cause, "fairseq.tasks.translation"):
             return f"{cause.filename or cause}: no data there; run fairseq-preprocess first"
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-            name = cause.filename2 or cause.filename or "a file"  # 2: what was copied to
+            name = cause.filename2 or cause.filename or "a file"  # filename2: the target of a copy
             full = full or _full(name, cause)
         if isinstance(cause, AttributeError) and "xla_device" in str(cause):
             return (

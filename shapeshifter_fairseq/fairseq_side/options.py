@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES
-from ..factorizing import largest_rank
+from ..factorizing import fitting_rank
 from ..layers import EMBED_GAIN, LAYER_GAIN, SGD_GAIN
 from ..matrices import matrices
 from ..plan import DENSE, Family, Plan, Rule, Spec
@@ -144,7 +144,7 @@ def say_what_is_lowered(plan: Plan, model: nn.Module) -> None:
     for matrix in matrices(model):
         rule = plan.rule_for(list(matrix.modules))
         if rule is not None and rule.spec is not None and rule.spec.at_most:
-            rank, (n, m) = largest_rank(rule, matrix), matrix.weight.shape
+            rank, (n, m) = fitting_rank(rule, matrix), matrix.weight.shape
             if rank < rule.spec.rank:
                 lowered.setdefault(rule.origin, {})[f"{rank} for {n} x {m}"] = None
     for origin, ranks in lowered.items():

@@ -107,9 +107,9 @@ def _without_empty(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def check(
     checkpoint: Path, data: Path, packed: Path, *, ema: bool = False
 ) -> tuple[float, float, str]:
-    """BLEU of a model on the validation set, before and after packing, and its signature.
+    """BLEU of a model on the validation set, before and after packing, and sacreBLEU's signature.
 
-    Both are translated by CTranslate2 in float32 with beam 5.
+    Both models translate with CTranslate2 in float32 and beam 5.
     """
     from sacrebleu.metrics import BLEU
 

@@ -28,12 +28,12 @@ def facts_of_run(run: Path, data: Path, checkpoint: Path) -> dict[str, Any]:
         checkpoint: the file that translates; its parameters are counted.
     """
     logging.disable(logging.INFO)  # no messages of fairseq's about loading
-    path, last = str(checkpoint), run / "checkpoint_last.pt"
-    last = load_checkpoint_to_cpu(str(last if last.exists() else path))
+    path, newest = str(checkpoint), run / "checkpoint_last.pt"
+    last = load_checkpoint_to_cpu(str(newest) if newest.exists() else path)
     with _one_at_a_time:
         models, cfg, _ = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
     logs = [run / f"{name}.log" for name in ("train", "validate")]
-    log = next(path for path in logs if path.exists()).read_text(encoding="utf-8")
+    log = next(each for each in logs if each.exists()).read_text(encoding="utf-8")
     trained = _logged(log, "train_inner")[-5:]  # each covers --log-interval updates
     return {
         "seed": cfg["common"]["seed"],

@@ -28,7 +28,7 @@ IN_FILES = [Namespace, *_NUMPY]
 
 def allow_fairseq_checkpoints() -> None:
     """Register the types that fairseq's checkpoints need beyond torch's own."""
-    # Imported here, because reading files needs neither: `shapeshifter average` needs no fairseq.
+    # Imported here, so that `shapeshifter average` can read files without fairseq and OmegaConf.
     from fairseq.distributed import utils as distributed
     from omegaconf import AnyNode, DictConfig, ListConfig
     from omegaconf.base import ContainerMetadata, Metadata

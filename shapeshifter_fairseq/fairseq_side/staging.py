@@ -74,8 +74,8 @@ class Staging:
         if 0 < longest <= last:
             raise ShapeshifterError(
                 f"--max-update {longest}: with --stage-updates {self.stages.updates} the last of "
-                f"{len(self.stages.stages)} stages begins after {last} updates; train longer, or "
-                "with a shorter stage"
+                f"{len(self.stages.stages)} stages begins after {last} updates; raise --max-update "
+                "or lower --stage-updates"
             )
 
     def begin_epoch(self, epoch: int) -> None:
@@ -99,16 +99,9 @@ class Staging:
         """
         if self.epoch is None:
             return
-        due = self.stages.pending(self.model, num_updates)
-        if len(due) > 1:
-            raise ShapeshifterError(
-                f"the training is at update {num_updates}: {len(due)} stages are due, but the "
-                "checkpoint has not factorized them. Begin from a dense model with "
-                "--finetune-from-model, or go on with the --stage-updates and --stage-order that "
-                "the training began with"
-            )
-        if due:
-            self._factorize(due[0], num_updates)
+        way_out = "begin from a dense model with --finetune-from-model, or "
+        if due := self.stages.due(self.model, num_updates, way_out):
+            self._factorize(due, num_updates)
             self._renew_trainer()
             # Otherwise checkpoint_best.pt would stay a model with fewer factorized matrices, which
             # scores better only because it is larger.

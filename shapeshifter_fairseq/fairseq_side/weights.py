@@ -65,7 +65,7 @@ def weights_of(path: Path, state: dict[str, Any], ema: bool) -> dict[str, Tensor
         raise ShapeshifterError(
             f"{path}: its EMA is of another model, it lacks {min(missing)}; leave --ema out"
         )
-    # Other tensors stay as they are: rounding moves fairseq's average of equal numbers.
+    # Other tensors come from the model: fairseq averages them too, and rounding changes them.
     return {
         name: average[first] if is_weight(name, model[name]) else model[name]
         for name, first in first_names(model).items()

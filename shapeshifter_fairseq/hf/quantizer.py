@@ -54,7 +54,7 @@ def factorize(model: PreTrainedModel, plan: str, **options: Any) -> PreTrainedMo
 
 
 def keep_plan(model: PreTrainedModel, plan: str) -> None:
-    """Let a model be saved, loaded and "dequantized" as what a plan makes of the dense one.
+    """Let transformers save, load and "dequantize" a factorized model by its plan.
 
     Call it again after more matrices became factors.
     """
@@ -101,16 +101,15 @@ class FactorQuantizer(HfQuantizer):
     def __init__(self, quantization_config: FactorConfig, **options: Any) -> None:
         super().__init__(quantization_config, **options)
         self._ties: dict[nn.Module, tuple[Any, Any]] = {}  # as the dense model declares them
-        self._taken: dict[
-            str, str
-        ] = {}  # while loading: shared factors that are left out, and their first name
+        # While loading: shared factors that are left out, each with its first name.
+        self._taken: dict[str, str] = {}
 
     def replace_matrices(self, model: PreTrainedModel, **options: Any) -> None:
         factorize_matrices(model, Plan.parse(self.quantization_config.plan), **options)
         self.adopt(model)
 
     def adopt(self, model: PreTrainedModel) -> None:
-        """Do what a model needs after matrices of it became factors."""
+        """Prepare a model whose matrices were just replaced."""
         build_together(model)
         # Layers that share factors share a module. The declared ties are of parameters, so only
         # those of biases and of matrices that stay dense are declared again.

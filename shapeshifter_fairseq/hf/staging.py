@@ -5,7 +5,7 @@
     trainer.train()  # or train(resume_from_checkpoint=...)
 
 A callback is enough, although it never sees the trainer. A stage changes three things in place, so
-that all who hold them go on with the same objects: the model, the optimizer's groups of parameters,
+that nothing has to be replaced elsewhere: the model, the optimizer's groups of parameters,
 and the wrapper of distributed training, which is found by the model that it wraps. A checkpoint is
 loaded before any callback is called; so a hook of the model sees its state first, and gives the
 model the checkpoint's shape.
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class StagedFactorization(TrainerCallback):
     """Factorizes a trained dense model stage by stage while `Trainer` trains it.
 
-    A stage is a block, or all matrices outside of the blocks that the plan names; these come first
+    The first stage is all matrices of the plan that are in no block. Each later stage is one block
     (see `Stages`). Stage i, counted from 0, replaces its trained matrices with their nearest
     factors before update i * updates + 1. The optimizer keeps its state of all other parameters.
     Every checkpoint says in its config.json what is factorized in it.
@@ -93,7 +93,7 @@ class StagedFactorization(TrainerCallback):
         if getattr(model, "hf_quantizer", None) is not None:
             raise ShapeshifterError(
                 "the model is factorized or quantized already; StagedFactorization begins with the "
-                "dense one, also to go on from a checkpoint by resume_from_checkpoint"
+                "dense one, even if the training resumes from a checkpoint"
             )
         self._stages = Stages.of(
             model, self._parsed, self._gains, self.updates, self.order, options=""
@@ -126,7 +126,7 @@ class StagedFactorization(TrainerCallback):
             raise ShapeshifterError(
                 f"the training has {state.max_steps} updates, but with updates={self.updates} the "
                 f"last of {len(self._stages.stages)} stages begins after {last}; train longer, or "
-                "with a shorter stage"
+                "lower `updates`"
             )
         self._optimizer = optimizer
 
@@ -138,16 +138,9 @@ class StagedFactorization(TrainerCallback):
         model: PreTrainedModel,
         **_: Any,
     ) -> None:
-        due = self._stages.pending(model, state.global_step)
-        if len(due) > 1:
-            raise ShapeshifterError(
-                f"the training is at update {state.global_step}: {len(due)} stages are due, but "
-                "the checkpoint has not factorized them; go on with the `updates` and `order` that "
-                "the training began with"
-            )
-        if due:
+        if due := self._stages.due(model, state.global_step):
             dense = self._dense()
-            lines = self._stages.project(due[0], model, state.global_step)
+            lines = self._stages.project(due, model, state.global_step)
             self._settle(dense)
             # Otherwise the best model would stay one with fewer factorized matrices, which scores
             # better only because it is larger.
@@ -187,7 +180,7 @@ class StagedFactorization(TrainerCallback):
         return {name: self._model.get_submodule(name).weight for name in names}
 
     def _settle(self, dense: dict[str, nn.Parameter]) -> None:
-        """Let all that knows of a model's matrices follow when some have become factors.
+        """Update the saved plan, the optimizer and the DDP wrapper after matrices became factors.
 
         Args:
             dense: what `_dense` gave before.
@@ -201,9 +194,9 @@ class StagedFactorization(TrainerCallback):
 
 
 def exchange(optimizer: Optimizer, dense: dict[str, nn.Parameter], model: nn.Module) -> None:
-    """Let an optimizer step factors in place of the weights that they replaced, in the same groups.
+    """Let an optimizer update factors in place of the weights they replaced, in the same groups.
 
-    Each group then has the model's order, as in a new optimizer that loads the state of this one.
+    Each group is put in the model's order, so that a new optimizer can load the state of this one.
 
     Args:
         dense: weights by the name of the module that had them, also of those that still have them.
@@ -224,8 +217,8 @@ def exchange(optimizer: Optimizer, dense: dict[str, nn.Parameter], model: nn.Mod
 def wrap_again(model: nn.Module) -> None:
     """Let `DistributedDataParallel` take up the parameters that a model has now, if it wraps it.
 
-    The wrapper has to stay the same object: the loop of `Trainer` holds it. So it does what it does
-    when it is unpickled.
+    The wrapper has to stay the same object, because the loop of `Trainer` holds it. So it is set up
+    again in place, by the methods that pickle calls.
     """
     for wrapper in gc.get_objects():
         if issubclass(type(wrapper), DistributedDataParallel) and wrapper.module is model:

@@ -40,11 +40,11 @@ _BLOCKS_DIFFER = "blocks differ in size, so none can take another's place"
 _UNSUPPORTED = {
     "quant_noise_pq": "it does not know group-linear layers",
     "quant_noise_scalar": "it does not know group-linear layers",
-    "cross_self_attention": "self-attention takes its input from a unit, of the decoder alone",
+    "cross_self_attention": "self-attention here sees the decoder alone, through a unit",
     "encoder_layers_to_keep": _BLOCKS_DIFFER,
     "decoder_layers_to_keep": _BLOCKS_DIFFER,
-    "encoder_xformers_att_config": "attention is fairseq's own",
-    "decoder_xformers_att_config": "attention is fairseq's own",
+    "encoder_xformers_att_config": "the model has fairseq's own attention, without xformers",
+    "decoder_xformers_att_config": "the model has fairseq's own attention, without xformers",
     "base_layers": "BASE layers are sharded over workers after the model is built",
     "tie_adaptive_weights": "the table is narrower than the model",
     "no_scale_embedding": "the table's scale is set for the unit behind it",
@@ -67,7 +67,7 @@ _OPTIONS = [
 
 @register_model("delight_transformer")
 class DelightTransformerModel(TransformerModel):
-    """fairseq's Transformer with a unit behind the embeddings and before each self-attention."""
+    """fairseq's Transformer with a unit after the embeddings and before each self-attention."""
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -192,7 +192,7 @@ def _default(args: Namespace, **values: object) -> None:
 
 
 def _dropout(args: Namespace, most: float, width: int) -> float:
-    """A dropout that grows with the model's width, to `most` at this one."""
+    """A dropout in proportion to the encoder's width, and `most` from `width` on."""
     return min(most, round(most * args.encoder_embed_dim / width, 2))
 
 

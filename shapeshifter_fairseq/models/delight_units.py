@@ -23,20 +23,20 @@ def most_groups(width: int) -> int:
 def group_sizes(
     inner: int, widest: float, outputs: int, depth: int, most: int
 ) -> list[tuple[int, int, int]]:
-    """Input, output and groups of a unit's group-linear layers.
+    """Input width, output width and number of groups of each group-linear layer of a unit.
 
     Args:
         inner: width of the projected input, which every layer sees.
-        widest: output of the layers in the middle, before it is rounded up.
-        outputs: of the last layer.
+        widest: output width of the middle layers, before it is rounded up.
+        outputs: output width of the last layer.
         depth: how many layers.
-        most: cap on the groups.
+        most: the greatest number of groups.
     """
-    rise, in_the_middle = math.ceil(depth / 2), depth % 2  # one layer there, or two alike
+    rise, odd = math.ceil(depth / 2), depth % 2  # an odd depth has one widest layer, not two
     groups = [min(2 ** (i + 1), most) for i in range(rise)]
     widths = [math.floor(inner + (widest - inner) * i / max(1, rise - 1)) for i in range(rise)]
-    groups += groups[::-1][in_the_middle:]
-    widths += widths[::-1][in_the_middle:]
+    groups += groups[::-1][odd:]
+    widths += widths[::-1][odd:]
     # Rounded up so that this layer and the next can cut them into their groups.
     steps = [max(here, after, 8) for here, after in zip(groups, groups[1:])]
     out = [-(-width // step) * step for width, step in zip(widths, steps)] + [outputs]
@@ -61,7 +61,7 @@ class GroupLinear(nn.Module):
         self.groups = groups
         self.weight = nn.Parameter(torch.empty(groups, inputs // groups, outputs // groups))
         self.bias = nn.Parameter(torch.zeros(groups, 1, outputs // groups))
-        # Xavier of the tensor as a whole, as in the authors' code; LayerNorm makes up for it.
+        # Xavier of the tensor as a whole, as in the authors' code; LayerNorm corrects the spread.
         nn.init.xavier_uniform_(self.weight)
         self.layer_norm = LayerNorm(outputs // groups)  # one for all slices
         self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)

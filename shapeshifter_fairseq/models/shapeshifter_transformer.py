@@ -61,7 +61,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
     """
 
     stages: Stages | None = None  # with --stage-updates: what is dense at first, and until when
-    # Of the layers folded for generation, so that a checkpoint loaded later can be folded.
+    # The factors of folded layers, by name, so that a checkpoint loaded later can be folded.
     _factors_before: Mapping[str, Factorization] = MappingProxyType({})
 
     @classmethod
@@ -100,8 +100,8 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         need_one_dictionary(args, task, "shapeshifter_transformer")
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
-        """As fairseq's. But a model with stages first factorizes what the checkpoint has in
-        factors, and a model that was made for generation folds it."""
+        """As fairseq's, but in a model with stages, matrices that are factors in the checkpoint
+        become factors first; after `make_generation_fast_` the checkpoint's factors are folded."""
         state_dict = self._folded(state_dict)
         if self.stages is not None:
             self.stages.take_shape_of(state_dict, self)
@@ -147,8 +147,8 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         return self
 
     def make_generation_fast_(self, **kwargs) -> None:
-        """As fairseq's. No model trains after it, so the layers become ordinary ones here, except
-        those that are faster factor by factor."""
+        """As fairseq's. A model is not trained after this call, so the layers become ordinary ones,
+        except those that are faster factor by factor."""
         self.eval()
         with torch.no_grad():
             before = _factors_of(self)
@@ -167,7 +167,7 @@ def _factors_of(model: nn.Module) -> dict[str, Factorization]:
 
 
 def _is_cheaper_by_factors(layer: nn.Module, vectors: int) -> bool:
-    """Not for a layer tied to an embedding (with a zero row): its rows are looked up too."""
+    """Whether a linear layer is faster without W; not if it is tied to an embedding (zero row)."""
     if not isinstance(layer, FactorizedLinear) or layer.factors.zero_row is not None:
         return False
     return layer.factors.is_cheaper_by_factors(vectors)

@@ -11,9 +11,8 @@ For pytest, with hypothesis (the extra `test`). docs/adding-a-family.md shows ho
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("case", "conformance")))
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("kept", "batches")))
-pytest.register_assert_rewrite(f"{__name__}.projection")
+ROOMS = ("batches", "case", "conformance", "kept", "projection")
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ROOMS))
 
 from .conformance import FactorizationConformance  # noqa: E402  (after the registration)
 from .projection import ProjectionConformance, discarded  # noqa: E402

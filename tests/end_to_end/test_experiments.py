@@ -246,8 +246,8 @@ def test_slurm_names_the_first_machine(tmp_path):
     [
         (["--model", "lstm"], {}, "--model: invalid choice: 'lstm'"),
         (["--target", "fr"], {}, "--target: invalid choice: 'fr'"),
-        (["--seed", "x"], {}, "--seed: 'x' is not a number"),
-        (["--max-update", "0"], {}, "--max-update: '0' is not a positive number"),
+        (["--seed", "x"], {}, "--seed: 'x' is not a whole number of at least 0"),
+        (["--max-update", "0"], {}, "--max-update: '0' is not a whole number of at least 1"),
         (["--lr", "3"], {}, "come after --"),
         (["--out"], {}, "--out: expected one argument"),
         (["--dry-run"], {"NPROC": "3"}, "do not divide among 3 devices"),

@@ -113,7 +113,11 @@ def test_help_teaches(name: str) -> None:
 @pytest.mark.parametrize(
     ("call", "status", "words"),
     [
-        ("multi30k de ro", 2, "'de ro' is not one of its language pairs SRC TGT: en de, en fr"),
+        (
+            "multi30k de ro",
+            2,
+            "'de ro' is no pair of this script; choose SRC TGT from: en de, en fr",
+        ),
         ("multi30k --workers many", 2, "--workers: 'many' is"),
         ("multi30k --vocab-size 0", 2, "--vocab-size: '0' is"),
         ("multi30k --mirror", 2, "--mirror: expected one argument"),

@@ -84,7 +84,7 @@ def test_orders_and_ranks(own, family, rank):
     [
         (GIGAWORD, "--model shapeshifter", "--model: invalid choice: 'shapeshifter' (choose from"),
         (GIGAWORD, "--model dense --rank 2", "do not go with --model dense"),
-        (IWSLT, "--order two", "--order: 'two' is not a positive number"),
+        (IWSLT, "--order two", "--order: 'two' is not a whole number of at least 1"),
         (IWSLT, "--rank", "--rank: expected one argument"),
         ("iwslt14.de-en.sh", "--rank 2", "--rank 2 (options of fairseq-train come after --)"),
     ],

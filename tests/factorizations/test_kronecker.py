@@ -27,7 +27,7 @@ class TestKronecker(ProjectionConformance):
     @pytest.fixture(params=["W is kept", "W is built again", "blocks of W"])
     def way(self, request, monkeypatch):
         if request.param != "W is kept":
-            monkeypatch.setattr(kronecker, "TOKENS_A_TERM", 0)
+            monkeypatch.setattr(kronecker, "TOKENS_PER_TERM", 0)
             monkeypatch.setattr(kronecker, "WORTH_BUILDING_AGAIN", 0)
         if request.param == "blocks of W":
             monkeypatch.setattr(cost, "BLOCK", 1)

@@ -42,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
     add("--test", required=True, metavar="PREFIX|N", help="the test set, as for --valid")
     add("--drop-bad", action="store_true", help="drop pairs that are not UTF-8")
     add("--max-length", type=int, default=250, metavar="N",
-        help="drop training pairs with more subwords on a side (default 250)")  # fmt: skip
+        help="drop training pairs with more than N subwords on a side (default 250)")  # fmt: skip
     add("--max-ratio", type=float, default=3, metavar="R",
-        help="drop training pairs with a side so many times longer (default 3)")  # fmt: skip
+        help="drop training pairs with a side more than R times the other (default 3)")  # fmt: skip
     add("--subwords", choices=KINDS, default="sentencepiece", help="default sentencepiece")
     add("--moses", action="store_true", help="tokenise as the Moses scripts do")
     add("--lowercase", action="store_true", help="with --moses: train in lower case")
