@@ -139,7 +139,7 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     assert said.count("already there, skipped") == 4 and changed <= {"commands.sh", "lock"}
     other = [*learning(moses_data, whole), "--dropout", "0.1"]
     error = script("multi30k.en-de.sh", *other, fails=True, DEVICE="cpu")
-    assert "begun with other options: then --dropout 0; now --dropout 0.1;" in error
+    assert "begun with other options: it had --dropout 0, now --dropout 0.1;" in error
 
     done = call("shapeshifter", "compare", f"A={whole}", f"B={killed}")
     assert f"{result['parameters']:,} (100.0%)" in done.stdout

@@ -84,7 +84,7 @@ def test_no_file_is_replaced_and_no_folder(data, tmp_path, capsys):
     assert (tmp_path / "empty" / "model.bin").is_file()
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "text", "missing", "weights"])
+@pytest.mark.parametrize("damage", ["cut", "foreign", "text", "missing", "weights", "release"])
 def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp_path):
     file = packed("kronecker", data, tmp_path / "x.pack")
     if damage == "cut":
@@ -99,13 +99,18 @@ def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp
     else:
         with zipfile.ZipFile(file) as archive:
             entries = {name: archive.read(name) for name in archive.namelist()}
-        entries["weights.safetensors"] = entries["weights.safetensors"][:-100]
+        if damage == "weights":
+            entries["weights.safetensors"] = entries["weights.safetensors"][:-100]
+        else:
+            entries["model.json"] = entries["model.json"].replace(b'"format": 1', b'"format": 0')
         with zipfile.ZipFile(file, "w") as archive:
             for name, content in entries.items():
                 archive.writestr(name, content)
     with pytest.raises(ShapeshifterError) as error:
         unpack(file, tmp_path / "folder")
     assert len(str(error.value).splitlines()) == 1 and "x.pack" in str(error.value)
+    if damage == "release":
+        assert str(error.value).endswith("x.pack was packed by another release; pack it again")
     assert {path.name for path in tmp_path.iterdir()} <= {"x.pack"}
 
 

@@ -228,7 +228,7 @@ def test_what_has_diverged_is_a_result_and_is_tried_again_with_other_options_onl
     # It made a checkpoint, which is not mixed with another training.
     other = [*call, *more, "--log-interval", "1"]
     error = script("staged.sh", *other, fails=True)
-    assert "begun with other options: then less; now --log-interval 1" in error
+    assert "begun with other options: it had fewer options, now --log-interval 1" in error
     run = tmp_path / "low_rank-30-scratch.seed1"
     for path in run.glob("checkpoint*"):
         path.unlink()

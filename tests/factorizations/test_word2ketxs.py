@@ -9,6 +9,7 @@ import torch
 
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.factorizations import Word2KetXS
+from shapeshifter_fairseq.factorizations.tensor_products import nearer_sum, tensor_product
 from shapeshifter_fairseq.testing import ProjectionConformance, discarded
 
 from .test_kronecker import rearranged
@@ -71,3 +72,12 @@ def test_numbers_of_the_dissertation():
 def test_impossible_orders_are_refused(order):
     with pytest.raises(ShapeshifterError, match=f"order={order} .* 64 x 30 .* 2 to 6"):
         Word2KetXS(64, 30, 1, order=order)
+
+
+def test_sixteen_vectors_are_fitted():
+    """Tables of 32,769 rows and more have 16 binary digits; an einsum names as many dimensions."""
+    leaves = [torch.rand(1, 1, 2).double() + 0.5 for _ in range(16)]  # shape: (B, r, q)
+    whole = tensor_product(leaves)
+    start = [leaf + 0.1 for leaf in leaves]
+    found = nearer_sum(whole.view(1, *[2] * 16), start)
+    torch.testing.assert_close(tensor_product(found), whole)
