@@ -45,7 +45,10 @@ def error_of_generating(data, checkpoint, *options) -> str:
         (["--factor-plan", "*.fc1=word2ket:1"], ["'*.fc1=word2ket:1'", "fc1", "word2ketxs"]),
         (["--layer-gain", "0"], ["--layer-gain 0", "above 0"]),
         (["--stage-updates", "0"], ["--stage-updates 0", "1 update or more"]),
-        (["--stage-updates", "2"], ["--max-update 1", "--stage-updates 2", "raise --max-update or lower"]),
+        (
+            ["--stage-updates", "2"],
+            ["--max-update 1", "--stage-updates 2", "raise --max-update or lower"],
+        ),
         (
             ["--stage-updates", "2", "--max-update", "99"],
             ["--stage-updates", "dense model", "--finetune-from-model"],
