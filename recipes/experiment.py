@@ -205,9 +205,10 @@ class Experiment:
             f"{data}[options]",
             f"{self.about}\n\nTrain, {taken}, translate with beam 5, and report:\n{scores}.",
             f"{OUTPUT}\n\n"
-            "One option after -- is this project's: --tokens-per-update N, the tokens of an update "
-            f"on\nall devices together (default {self.tokens_per_update:,}). --max-tokens (default "
-            "4,096) is the most\nthat a device holds at once; --update-freq follows.\n\n"
+            "After -- you may also give this project's --tokens-per-update N, the tokens of an "
+            "update on\nall devices together "
+            f"(default {self.tokens_per_update:,}). --max-tokens (default 4,096) is the most that\n"
+            "a device holds at once; --update-freq follows.\n\n"
             f"environment:\n{devices.HELP}\n"
             f"  SPLIT             the set to score: test or valid (default {self.split})\n"
             "  PYTHON            the Python that has fairseq (default: .venv's, else python3)\n\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shapeshifter_fairseq.corpus import Corpus
 
-from .console import need_modules, say, variable
+from .console import Parser, folder, need_modules, say, variable
 from .devices import Devices
 from .engine import ROOT, Engine, share_threads, side_by_side
 from .evaluation import Evaluation
@@ -43,6 +43,14 @@ def setting(updates: int, tokens: int = 1024) -> list[str]:
         f"--keep-interval-updates 1 --validate-interval 1000 "
         f"--validate-interval-updates {seventh} --num-workers 0"
     )
+
+
+def add_folders(parser: Parser, name: str) -> None:
+    """The options for the corpus of a study and for its results, in runs/ under its name."""
+    parser.add_argument("--data", type=folder, metavar="DIR",
+        help="prepared corpus (default: the quickstart's, which is made)")  # fmt: skip
+    parser.add_argument("--out", type=folder, metavar="DIR",
+        help=f"results (default runs/{name}, or runs/{name}.N with --max-update N)")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ class Word2KetExperiment(Experiment):
 
 
 # Defaults, table 1: word2ketXS with over 100-fold fewer numbers, word2ket with 16-fold fewer.
+WORD2KET = {"order": 4, "rank": 1}
+
+
 def add_embeddings(parser: Parser, order: int = 2, rank: int = 10) -> None:
     """The options that choose the embeddings; order and rank are word2ketXS's default ones."""
     parser.add_argument(
@@ -46,8 +49,8 @@ def add_embeddings(parser: Parser, order: int = 2, rank: int = 10) -> None:
         help="embeddings: word2ketxs (default), word2ket, or dense ones",
     )
     for name, what in (
-        ("--order", f"of the tensor products ({_default(order, 4)})"),
-        ("--rank", f"how many of them are summed ({_default(rank, 1)})"),
+        ("--order", f"of the tensor products ({_default(order, WORD2KET['order'])})"),
+        ("--rank", f"how many of them are summed ({_default(rank, WORD2KET['rank'])})"),
     ):
         parser.add_argument(name, type=positive, metavar="N", help=what)
 
@@ -66,6 +69,7 @@ def embeddings(args: argparse.Namespace, order: int = 2, rank: int = 10) -> tupl
     order, rank, family = args.order or order, args.rank or rank, "word2ketxs"
     if args.model == "word2ket":
         # LayerNorm at each node of the tree is the dissertation's (section 3.3.3).
-        order, rank, family = args.order or 4, args.rank or 1, "word2ket/norm=1"
+        order, rank = args.order or WORD2KET["order"], args.rank or WORD2KET["rank"]
+        family = "word2ket/norm=1"
     flags = ["--factorization", f"{family}/order={order}", "--embed-rank", str(rank)]
     return f"{args.model}-order{order}-rank{rank}", flags

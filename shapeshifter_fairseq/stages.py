@@ -128,11 +128,11 @@ class Stages:
         due = len(self.stages) if num_updates is None else num_updates // self.updates + 1
         return [stage for stage in self.stages[:due] if stage.remaining(model).rules]
 
-    def due(self, model: nn.Module, num_updates: int, way_out: str = "") -> Stage | None:
+    def due(self, model: nn.Module, num_updates: int, way_out: str) -> Stage | None:
         """The stage that comes before the next update, or None.
 
         Args:
-            way_out: what the user can do instead of going on with the same `updates` and `order`.
+            way_out: the end of the error, which names the options.
 
         Raises:
             ShapeshifterError: if several are due: the model is not one that these stages made.
@@ -141,8 +141,7 @@ class Stages:
         if len(stages) > 1:
             raise ShapeshifterError(
                 f"the training is at update {num_updates}: {len(stages)} stages are due, but their "
-                f"matrices are dense in the checkpoint; {way_out}go on with the updates and the "
-                "order of the stages that the training began with"
+                f"matrices are dense in the checkpoint; {way_out} that the training began with"
             )
         return stages[0] if stages else None
 

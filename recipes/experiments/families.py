@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import small
-from ..console import Parser, folder, number, positive, say
+from ..console import Parser, number, positive, say
 from ..engine import ROOT, Engine, python
 from ..experiment import add_dry_run
 from ..small import UPDATES, Small
@@ -54,14 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         help=f"updates of each training (default {UPDATES:,})")  # fmt: skip
     add("--seed", type=number, default=1, metavar="N", help="of the trainings (default 1); "
         "the table has all seeds that are in the folder of the results")  # fmt: skip
-    add(
-        "--data",
-        type=folder,
-        metavar="DIR",
-        help="prepared corpus (default: the quickstart's, which is made)",
-    )
-    add("--out", type=folder, metavar="DIR", help="results (default runs/families, or "
-        "runs/families.N with --max-update N)")  # fmt: skip
+    small.add_folders(parser, "families")
     add("--no-table", action="store_true", help="only train and score (on another machine, say)")
     add_dry_run(parser)
     args, more = parser.split(arguments)

@@ -105,14 +105,7 @@ def _parser() -> Parser:
         help="of the trainings from scratch, which take longest (default 1)")  # fmt: skip
     add("--sizes", default="50,30,15", metavar="LIST", help="percentages (default 50,30,15)")
     count("--beam", 5, "of the translations (default 5)")
-    add(
-        "--data",
-        type=folder,
-        metavar="DIR",
-        help="prepared corpus (default: the quickstart's, which is made)",
-    )
-    add("--out", type=folder, metavar="DIR", help="results (default runs/staged, or "
-        "runs/staged.N with --max-update N)")  # fmt: skip
+    small.add_folders(parser, "staged")
     add("--only", metavar="RUN", help="do one run alone, such as low_rank-50-staged.seed1 (on "
         "another machine, say); the runs that it starts from must have finished")  # fmt: skip
     add_dry_run(parser)

@@ -99,7 +99,10 @@ class Staging:
         """
         if self.epoch is None:
             return
-        way_out = "begin from a dense model with --finetune-from-model, or "
+        way_out = (
+            "begin from a dense model with --finetune-from-model, or go on with the "
+            "--stage-updates and --stage-order"
+        )
         if due := self.stages.due(self.model, num_updates, way_out):
             self._factorize(due, num_updates)
             self._renew_trainer()

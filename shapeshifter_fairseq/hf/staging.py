@@ -138,7 +138,8 @@ class StagedFactorization(TrainerCallback):
         model: PreTrainedModel,
         **_: Any,
     ) -> None:
-        if due := self._stages.due(model, state.global_step):
+        way_out = "go on with the `updates` and `order`"
+        if due := self._stages.due(model, state.global_step, way_out):
             dense = self._dense()
             lines = self._stages.project(due, model, state.global_step)
             self._settle(dense)
