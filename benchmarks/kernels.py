@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from unittest import mock
 
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.dataclass.configs import FairseqConfig
+from fairseq.optim import FP16Optimizer
+from fairseq.optim.adam import FairseqAdamConfig
 from models import VOCABULARIES, batch, build, training_step
+from omegaconf import OmegaConf
 from pairs import Row, compared, devices, missing_gpu, write
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
@@ -74,6 +79,30 @@ def calls_of_a_step(model: nn.Module, task, tokens: int = TOKENS, autocast: bool
     return calls
 
 
+def calls_of_an_update(model: nn.Module) -> Calls:
+    """What `fairseq-train --fp16` calls after the backward pass.
+
+    Fairseq's optimizer copies each gradient into one fp32 tensor, steps with Adam on that, and
+    copies each parameter back. A factorized matrix has two parameters where a dense one has one.
+    """
+    config = OmegaConf.structured(FairseqConfig)
+    OmegaConf.set_struct(config, False)
+    config.optimizer = OmegaConf.structured(FairseqAdamConfig(_name="adam"))
+    config.optimization.lr = [5e-4]
+    with mock.patch("torch.cuda.current_device", lambda: None):
+        optimizer = FP16Optimizer.build_optimizer(config, list(model.parameters()))
+    optimizer.multiply_grads(1 / TOKENS)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    calls = Calls()
+    for counts in (False, True):  # the first update makes Adam's moments
+        optimizer._needs_sync = True
+        with calls if counts else nullcontext():
+            optimizer.clip_grad_norm(0.0)
+            optimizer.step()
+    return calls
+
+
 @contextmanager
 def choices_of_a_gpu() -> Iterator[None]:
     """Inside, our code makes the choices of a GPU on a CPU."""
@@ -96,6 +125,10 @@ def measure(quick: bool) -> Iterator[Row]:
                 for model in (ours, dense)]  # fmt: skip
         row = f"kernels of a training step, {name}, weights in bf16"
         yield compared(row, *held, HELD_BAR, unit="calls")
+        updates = [[float(calls_of_an_update(model).kernels)] for model in (ours, dense)]
+        row = f"kernels of a training step and fairseq's update, {name}, --fp16"
+        whole = ([step[0] + update[0]] for step, update in zip(held, updates))
+        yield compared(row, *whole, unit="calls")
         for device, dtype in devices():
             if device == "cuda" and dtype != torch.float32:
                 yield _busy(name, dtype, 3 if quick else 10)
