@@ -1,4 +1,5 @@
-"""(h) What a training step calls: how many kernels, how often it waits, how long a GPU is busy.
+"""(h) What a training step calls: how many kernels, how long the calls themselves take, how often
+it waits, how long a GPU is busy.
 
 The calls are counted on a CPU, so they need no GPU: an eager step of these models waits for its
 launches, and the calls that it makes are the kernels that a GPU would launch. Where our code
@@ -19,18 +20,25 @@ from fairseq.optim import FP16Optimizer
 from fairseq.optim.adam import FairseqAdamConfig
 from models import VOCABULARIES, batch, build, training_step
 from omegaconf import OmegaConf
-from pairs import Row, compared, devices, missing_gpu, write
+from pairs import Row, compared, devices, missing_gpu, take_turns, write
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shapeshifter_fairseq.factorizations import cost, factorization
+from shapeshifter_fairseq.fairseq_side.counting import build_models
 
 BAR = 1.05  # under autocast, where the dense model casts each weight
 HELD_BAR = 1.10  # with weights in half precision, where nothing is cast
 BUSY_BAR = 1.00
 RECIPE_TOKENS = 16384
 TOKENS = 512
+# A model and a batch so small that a step's time is that of its calls, hardly of arithmetic.
+SMALL_VOCABULARY, SMALL_BATCH = 96, 25
+NARROW = (
+    "--encoder-embed-dim 32 --encoder-ffn-embed-dim 32 --decoder-embed-dim 32 "
+    "--decoder-ffn-embed-dim 32 --layer-rank 2 --embed-rank 2"
+).split()
 # Calls that launch no kernel, other than views: they take memory, or give a tensor another shape.
 NO_KERNELS = {"_unsafe_view", "empty", "empty_like", "new_empty", "new_empty_strided"}
 NO_KERNELS |= {"promote_types", "_local_scalar_dense"}
@@ -129,10 +137,35 @@ def measure(quick: bool) -> Iterator[Row]:
         row = f"kernels of a training step and fairseq's update, {name}, --fp16"
         whole = ([step[0] + update[0]] for step, update in zip(held, updates))
         yield compared(row, *whole, unit="calls")
+        yield _time_of_calls(name, quick)
         for device, dtype in devices():
             if device == "cuda" and dtype != torch.float32:
                 yield _busy(name, dtype, 3 if quick else 10)
     yield from missing_gpu(f"GPU busy, {RECIPE_TOKENS:,} tokens", BUSY_BAR)
+
+
+def _time_of_calls(name: str, quick: bool) -> Row:
+    """Seconds of forward, loss and backward in Python and torch's dispatch, on one thread.
+
+    A GPU that waits for launches waits for these.
+    """
+    one_dictionary = VOCABULARIES[name][2]
+    sizes = SMALL_VOCABULARY, SMALL_VOCABULARY, one_dictionary
+    dense, ours, task = build_models(f"shapeshifter_transformer_{name}", *sizes, NARROW)
+    criterion = LabelSmoothedCrossEntropyCriterion(task, sentence_avg=False, label_smoothing=0.1)
+    sample = batch(task, SMALL_BATCH)
+
+    def step(model: nn.Module) -> None:
+        model.zero_grad()
+        loss, _, _ = criterion(model, sample)
+        loss.backward()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with choices_of_a_gpu():
+        times = take_turns(lambda: step(ours), lambda: step(dense), pairs=20 if quick else 100)
+    torch.set_num_threads(threads)
+    return compared(f"time of a training step's calls, {name}", *times)
 
 
 def _busy(name: str, dtype: torch.dtype, steps: int) -> Row:

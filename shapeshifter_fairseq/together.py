@@ -13,15 +13,16 @@ Every use in the pass takes that W: layers, lookups, a tied output, and attentio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .factorizations import Factorization
-from .factorizations.computed import is_exported
+from .factorizations.computed import is_exported, is_followed
 from .factorizations.cost import part_size, table_size
 from .factorizations.kept import autocast_dtype
 
@@ -58,7 +59,7 @@ def built_together(model: nn.Module) -> Iterator[None]:
 
     This does what `build_together` does, for a pass that is not a call of the model itself.
     """
-    factors = _begin(model)
+    factors = _begin(model, read_only=True)
     try:
         yield
     finally:
@@ -67,7 +68,8 @@ def built_together(model: nn.Module) -> Iterator[None]:
 
 def _open(model: nn.Module, inputs: Any) -> None:
     # An exported graph builds its matrices one by one: export cannot follow this.
-    opened = _begin(model) if torch.is_grad_enabled() and not is_exported() else []
+    building = torch.is_grad_enabled() and not is_exported()
+    opened = _begin(model, read_only=False) if building else []
     # A stack: if a model calls itself, this pass is part of another one.
     model._built_together = [*getattr(model, "_built_together", ()), opened]
 
@@ -77,52 +79,88 @@ def _close(model: nn.Module, inputs: Any, output: Any) -> None:
     _end(opened)
 
 
-def _begin(model: nn.Module) -> list[Factorization]:
+# A GPU waits for all that runs from here on, in every pass: it is written to take little time.
+
+
+def _begin(model: nn.Module, read_only: bool) -> list[Factorization]:
     alike: dict[Any, list[Factorization]] = {}
-    for module in model.modules():
-        # Skip those that an outer pass builds.
-        if isinstance(module, Factorization) and module._builder is None:
-            if module.n * module.m <= table_size(module.scale.device):
-                alike.setdefault(_key(module), []).append(module)
+    for factors in _factorizations(model):
+        if factors._builder is None:  # else an outer pass builds it
+            alike.setdefault(_key(factors), []).append(factors)
+    opened = []
     for group in alike.values():
         for part in _parts(group):
-            builder = Group(part)
+            builder = Group(part, read_only)
             for factors in part:
-                factors._builder = builder
-    return [factors for group in alike.values() for factors in group]
+                factors.build_with(builder)
+            opened += part
+    return opened
 
 
 def _end(built: Iterable[Factorization]) -> None:
     for factors in built:
-        factors._builder = None
+        factors.build_with(None)
+
+
+def _factorizations(model: nn.Module) -> dict[Factorization, None]:
+    """Each one once, in order. (`model.modules()` takes three times as long.)"""
+    found: dict[Factorization, None] = {}
+    modules, seen = [model], {model}
+    for module in modules:
+        if isinstance(module, Factorization):
+            found[module] = None
+        else:
+            children = [c for c in module._modules.values() if c is not None and c not in seen]
+            modules += children
+            seen.update(children)
+    return found
 
 
 def _key(factors: Factorization) -> tuple:
     parameters = factors._parameters.values()
-    return factors.alike(), *((p.dtype, p.device, p.requires_grad) for p in parameters)
+    return factors.alike(), *[(p.dtype, p.device, p.requires_grad) for p in parameters]
 
 
 def _parts(group: list[Factorization]) -> Iterator[list[Factorization]]:
-    """Split a group into parts whose W have at most `PART` numbers in all, or a single W.
+    """Split a group into parts whose W have at most `PART` numbers in all, or a single W; nothing
+    if W is too large a table.
 
     In the backward pass the gradients of all W of a part are in memory together, before those of
     its factors. So smaller parts need less memory and more kernels.
     """
     first = group[0]
-    size = max(1, part_size(first.scale.device) // (first.n * first.m))
-    for begin in range(0, len(group), size):
-        yield group[begin : begin + size]
+    numbers, device = first.n * first.m, first.scale.device
+    if numbers <= table_size(device):
+        size = max(1, part_size(device) // numbers)
+        for begin in range(0, len(group), size):
+            yield group[begin : begin + size]
 
 
 class Group:
-    """Factorizations that are alike, whose W are built together in one forward pass."""
+    """Factorizations that are alike, whose W are built together in one forward pass.
 
-    def __init__(self, members: list[Factorization]) -> None:
+    Args:
+        read_only: whether `Factorization.weight` gives a `ComputedWeight`. In the forward pass of a
+            model it gives a plain tensor, which takes less time to use.
+    """
+
+    def __init__(self, members: list[Factorization], read_only: bool) -> None:
         self.place = {factors: place for place, factors in enumerate(members)}
+        self.first, self.read_only = members[0], read_only
+        self.device = self.first.scale.device.type
         self.hooks = _saved_tensor_hooks()
+        self.cheaper: dict[int, bool] = {}  # what was decided, by the number of vectors
         # For each precision of autocast (it may change within a pass): all W, and the places of
         # those that were used.
         self.built: dict[torch.dtype | None, tuple[tuple[Tensor, ...], set[int]]] = {}
+
+    def is_cheaper_by_factors(self, vectors: int) -> bool:
+        """Whether a member's product with this many vectors is faster without W."""
+        if torch.compiler.is_compiling():  # it would compile anew for each size of a batch
+            return self.first.is_cheaper_by_factors(vectors)
+        if vectors not in self.cheaper:
+            self.cheaper[vectors] = self.first.is_cheaper_by_factors(vectors)
+        return self.cheaper[vectors]
 
     def weight_of(self, factors: Factorization) -> Tensor:
         """The W of a member; the first call builds those of all members."""
@@ -130,47 +168,51 @@ class Group:
             # Activation checkpointing runs this part of the pass again in the backward pass. It
             # builds its own W both times.
             return factors.materialize()
-        precision = autocast_dtype(factors.scale.device.type)
+        precision = autocast_dtype(self.device)
         if precision not in self.built:
             used: set[int] = set()
             self.built[precision] = _build(list(self.place), used), used
-        weights, used = self.built[precision]
-        used.add(self.place[factors])
-        return weights[self.place[factors]]
+        (weights, used), place = self.built[precision], self.place[factors]
+        used.add(place)
+        return weights[place]
 
 
 def _build(members: list[Factorization], used: set[int]) -> tuple[Tensor, ...]:
     first = members[0]
     if len(members) == 1:
         return (first.materialize(),)
-    factors = zip(*([factor for factor, _ in member._factors()] for member in members))
-    if torch.compiler.is_compiling():  # it cannot follow `used`: unused members get zeros
-        stacked = [torch.stack(same) for same in factors]
+    # All first factors, then all second ones ...
+    factors = [*chain(*zip(*([factor for factor, _ in member._factors()] for member in members)))]
+    if is_followed():  # what follows cannot see `used`: unused members get zeros
+        stacked = _stack(factors, len(members))
     else:
-        stacked = [_Stack.apply(used, *same) for same in factors]
+        stacked = _Stack.apply(used, len(members), *factors)
     scale = torch.stack([member.scale for member in members])
     return first.materialize_from(scale, stacked).unbind()
 
 
+def _stack(tensors: Sequence[Tensor], count: int) -> tuple[Tensor, ...]:
+    """Stack the first `count` tensors, then the next `count` ones, and so on."""
+    return tuple(torch.stack(tensors[k : k + count]) for k in range(0, len(tensors), count))
+
+
 class _Stack(torch.autograd.Function):
-    """`torch.stack`, but members whose W was not used get no gradient instead of zeros.
+    """`_stack`, but members whose W was not used get no gradient instead of zeros.
 
     So an optimizer leaves a layer alone if LayerDrop skipped it, as it does with a dense one.
     """
 
-    generate_vmap_rule = True
+    @staticmethod
+    def forward(ctx, used: set[int], count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.used = used
+        return _stack(tensors, count)
 
     @staticmethod
-    def forward(used: set[int], *tensors: Tensor) -> Tensor:
-        return torch.stack(tensors)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.used = inputs[0]
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return None, *(g if k in ctx.used else None for k, g in enumerate(gradient.unbind()))
+    def backward(ctx, *stacked: Tensor):
+        each = [gradient.unbind() for gradient in stacked]
+        if len(ctx.used) < len(each[0]):
+            each = [[g if k in ctx.used else None for k, g in enumerate(same)] for same in each]
+        return None, None, *chain(*each)
 
 
 def _saved_tensor_hooks() -> Any:

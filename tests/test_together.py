@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from shapeshifter_fairseq import FactorizedEmbedding, FactorizedLinear, Plan, factorize, fold
 from shapeshifter_fairseq.factorizations import FAMILIES, Factorization, cost
+from shapeshifter_fairseq.factorizations.computed import ComputedWeight
 from shapeshifter_fairseq.together import build_together, built_together
 
 LINEAR_FAMILIES = sorted(name for name, family in FAMILIES.items() if family.for_linear)
@@ -104,6 +105,34 @@ def test_a_pass_builds_each_shape_once(builds):
 @pytest.mark.parametrize("family", LINEAR_FAMILIES)
 def test_gradients_are_those_of_one_by_one(family):
     assert_same(gradients(make(family)), gradients(make(family, together=False)))
+
+
+def test_a_write_raises_except_in_a_pass_of_the_model():
+    """There W is a plain tensor, because Python's share of a `ComputedWeight` would delay a GPU."""
+    model, found = make(), []
+    model.wrap = lambda layer: found.append(type(model.query[0].weight)) or layer
+    loss_of(model)
+    assert found == [Tensor] * 3
+    assert type(model.query[0].weight) is ComputedWeight
+    with built_together(model):
+        assert type(model.query[0].weight) is ComputedWeight
+
+
+def test_what_is_kept_serves_a_part_of_a_pass_without_gradients(builds):
+    model = make().eval()
+
+    def wrap(layer):
+        def without(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                return layer(x)
+
+        return without
+
+    model.wrap = wrap
+    loss_of(model)
+    builds.clear()
+    loss_of(model)
+    assert builds == [1]  # the table, for the output
 
 
 def test_a_small_bound_makes_more_products_and_the_same_gradients(builds, monkeypatch):

@@ -23,7 +23,11 @@ from .kept import KeptWeight
 class Builder(Protocol):
     """Builds the W of several factorizations together (`together.Group`)."""
 
+    read_only: bool
+
     def weight_of(self, factors: Factorization) -> Tensor: ...  # shape: (n, m)
+
+    def is_cheaper_by_factors(self, vectors: int) -> bool: ...  # as `Factorization`'s
 
 
 class Factorization(Drawn, Fitted, nn.Module, ABC):
@@ -147,10 +151,11 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         is off.
 
         Returns:
-            Tensor, shape: (n, m); a write into it raises, see `ComputedWeight`
+            Tensor, shape: (n, m); a write into it raises, see `ComputedWeight`. Within the forward
+            pass of a model that builds its matrices together, it is an ordinary tensor.
         """
         weight = self._weight()
-        if is_followed():
+        if is_followed() or (self._builder is not None and not self._builder.read_only):
             return weight
         return self._kept.to_read(weight) if self._keeps_w else computed(weight)
 
@@ -159,6 +164,10 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         if self._keeps_w:
             return self._kept.of(self, self.materialize)
         return self.materialize() if self._builder is None else self._builder.weight_of(self)
+
+    def build_with(self, builder: Builder | None) -> None:
+        """Let a builder make W from now on; None ends that."""
+        object.__setattr__(self, "_builder", builder)  # ten times as fast as nn.Module's own
 
     def materialize(self) -> Tensor:
         """Build W from the factors.  # shape: (n, m)"""
@@ -238,12 +247,20 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         """x W^T + bias, with W or factor by factor, whichever is estimated to be faster.
 
         Args:
-            x: vectors.  # shape: (T, m)
+            x: vectors.  # shape: (*, m)
             bias: shape: (n,)
 
         Returns:
-            Tensor, shape: (T, n)
+            Tensor, shape: (*, n)
         """
+        vectors, builder = x.numel() // self.m, self._builder
+        if builder is not None and not builder.is_cheaper_by_factors(vectors):
+            return F.linear(x, self._weight(), bias)
+        # Flatten x to one matrix. With a weight that needs no gradient (the kept W), torch
+        # multiplies a batch of matrices one by one, several times slower (seen in beam search).
+        return self._linear(x.reshape(-1, self.m), bias).view(*x.shape[:-1], self.n)
+
+    def _linear(self, x: Tensor, bias: Tensor | None) -> Tensor:  # (T, m) -> (T, n)
         # An exported graph serves batches of any size: it computes as for a large one.
         if self.is_cheaper_by_factors(MANY if is_exported() else len(x)):
             y = self._by_factors(x)
