@@ -182,13 +182,18 @@ def _build(members: list[Factorization], used: set[int]) -> tuple[Tensor, ...]:
     if len(members) == 1:
         return (first.materialize(),)
     # All first factors, then all second ones ...
-    factors = [*chain(*zip(*([factor for factor, _ in member._factors()] for member in members)))]
+    factors = [*chain(*zip(*map(_parameters, members)))]
     if is_followed():  # what follows cannot see `used`: unused members get zeros
         stacked = _stack(factors, len(members))
     else:
         stacked = _Stack.apply(used, len(members), *factors)
-    scale = torch.stack([member.scale for member in members])
+    scale = torch.stack([member._buffers["scale"] for member in members])
     return first.materialize_from(scale, stacked).unbind()
+
+
+def _parameters(member: Factorization) -> Iterable[Tensor]:
+    # `nn.DataParallel` has taken the parameters out of its replicas.
+    return member._parameters.values() or [factor for factor, _ in member._factors()]
 
 
 def _stack(tensors: Sequence[Tensor], count: int) -> tuple[Tensor, ...]:

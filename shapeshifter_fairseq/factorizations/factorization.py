@@ -40,8 +40,9 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
 
     A family must define
 
-    - `_factors`: its factors, each with the dimensions that lie within one term of W (the others
-      count terms, blocks or rows); drawing gives each term the same mean square over these;
+    - `_factors`: its factors, which are all its parameters in the order of their making, each with
+      the dimensions that lie within one term of W (the others count terms, blocks or rows); drawing
+      gives each term the same mean square over these;
     - `_materialize`: how they are multiplied out;
     - `_rows`: how rows of W are found at a cost that does not depend on n;
     - `max_rank` and `parameter_count`, in closed form;

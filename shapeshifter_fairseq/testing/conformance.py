@@ -119,6 +119,11 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
 
     # --- counts and limits -----------------------------------------------------------------------
 
+    def test_the_factors_are_the_parameters_in_their_order(self, nmr):
+        factors = self.make(nmr)
+        named = [id(factor) for factor, _ in factors._factors()]
+        assert named == [id(parameter) for parameter in factors.parameters()]
+
     def test_parameter_count_is_what_is_stored(self, nmr):
         stored = sum(factor.numel() for factor in self.make(nmr).parameters())
         assert self.family.parameter_count(*nmr, **self.options) == stored
