@@ -78,8 +78,10 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         staged, undrawn = args.stage_updates is not None, Undrawn()
         # A matrix that becomes factors at once does not need its numbers.
         with nullcontext() if staged or plan.is_dense else undrawn:
-            model = build_together(super().build_model(args, task))
+            model = super().build_model(args, task)
         say_what_is_lowered(plan, model)
+        if not plan.is_dense:
+            build_together(model)
         if staged:
             model.stages = Stages.of(model, plan, gains, args.stage_updates, args.stage_order)
             stage_in_trainer()
