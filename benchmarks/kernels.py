@@ -25,7 +25,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from shapeshifter_fairseq.factorizations import cost, factorization
+from shapeshifter_fairseq.factorizations import cost, multiplying
 from shapeshifter_fairseq.fairseq_side.counting import build_models
 
 BAR = 1.05  # under autocast, where the dense model casts each weight
@@ -114,12 +114,12 @@ def calls_of_an_update(model: nn.Module) -> Calls:
 @contextmanager
 def choices_of_a_gpu() -> Iterator[None]:
     """Inside, our code makes the choices of a GPU on a CPU."""
-    own = factorization.is_gpu
-    factorization.is_gpu = cost.is_gpu = lambda device: True
+    own = cost.is_gpu
+    multiplying.is_gpu = cost.is_gpu = lambda device: True
     try:
         yield
     finally:
-        factorization.is_gpu = cost.is_gpu = own
+        multiplying.is_gpu = cost.is_gpu = own
 
 
 def measure(quick: bool) -> Iterator[Row]:

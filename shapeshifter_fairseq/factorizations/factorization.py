@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol
@@ -14,10 +13,11 @@ from torch.nn import functional as F
 
 from ..errors import ShapeshifterError
 from .computed import computed, is_exported, is_followed
-from .cost import CALL, GPU_SLOWNESS, INNER, MANY, ROWS_PER_TOKEN, is_gpu
+from .cost import ROWS_PER_TOKEN
 from .drawing import Drawn
 from .fitting import Fitted
 from .kept import KeptWeight
+from .multiplying import Multiplied
 
 
 class Builder(Protocol):
@@ -30,13 +30,13 @@ class Builder(Protocol):
     def is_cheaper_by_factors(self, vectors: int) -> bool: ...  # as `Factorization`'s
 
 
-class Factorization(Drawn, Fitted, nn.Module, ABC):
+class Factorization(Drawn, Fitted, Multiplied, nn.Module, ABC):
     """A matrix W of n rows and m columns that is held as small factors.
 
     A family is a subclass in a file of its own. This class adds what all of them need: factors
-    drawn for a wanted spread of W (`Drawn`), factors of a given matrix (`Fitted`), a row that is
-    always zero (an embedding's padding token), W reused at inference (`KeptWeight`), and the choice
-    between W and its factors.
+    drawn for a wanted spread of W (`Drawn`), factors of a given matrix (`Fitted`), products with
+    vectors, with W or its factors (`Multiplied`), a row that is always zero (an embedding's padding
+    token), and W reused at inference (`KeptWeight`).
 
     A family must define
 
@@ -78,7 +78,6 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     """
 
     for_linear = True
-    by_factors_calls = 8
 
     def __init__(
         self, n: int, m: int, rank: int, zero_row: int | None = None, **options: int
@@ -132,18 +131,6 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
     @abstractmethod
     def _rows(self, index: Tensor) -> Tensor:
         """The rows of W at `index`, at a cost that does not depend on n."""  # (T,) -> (T, m)
-
-    def _by_factors(self, x: Tensor) -> Tensor:
-        """x W^T factor by factor."""  # (T, m) -> (T, n)
-        raise NotImplementedError
-
-    def _by_factors_cost(self, vectors: int) -> float:
-        """How many multiplications `_by_factors` takes; by default W is always built."""
-        return math.inf
-
-    def _by_factors_inner(self, vectors: int) -> int:
-        """How many intermediate numbers `_by_factors` makes in all."""
-        return 0
 
     # --- W ---------------------------------------------------------------------------------
 
@@ -243,48 +230,6 @@ class Factorization(Drawn, Fitted, nn.Module, ABC):
         if self.zero_row is not None:
             rows = rows.masked_fill((index == self.zero_row).unsqueeze(1), 0)
         return rows.view(*shape, self.m)
-
-    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x W^T + bias, with W or factor by factor, whichever is estimated to be faster.
-
-        Args:
-            x: vectors.  # shape: (*, m)
-            bias: shape: (n,)
-
-        Returns:
-            Tensor, shape: (*, n)
-        """
-        vectors, builder = x.numel() // self.m, self._builder
-        if builder is not None and not builder.is_cheaper_by_factors(vectors):
-            return F.linear(x, self._weight(), bias)
-        # Flatten x to one matrix. With a weight that needs no gradient (the kept W), torch
-        # multiplies a batch of matrices one by one, several times slower (seen in beam search).
-        return self._linear(x.reshape(-1, self.m), bias).view(*x.shape[:-1], self.n)
-
-    def _linear(self, x: Tensor, bias: Tensor | None) -> Tensor:  # (T, m) -> (T, n)
-        # An exported graph serves batches of any size: it computes as for a large one.
-        if self.is_cheaper_by_factors(MANY if is_exported() else len(x)):
-            y = self._by_factors(x)
-            if self.zero_row is not None:
-                y[:, self.zero_row] = 0
-            return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
-        if self._has_w:
-            return F.linear(x, self._weight(), bias)
-        return self._linear_with_w(x, bias)
-
-    def is_cheaper_by_factors(self, vectors: int) -> bool:
-        """Whether a product with this many vectors is faster without W."""
-        cost = self._by_factors_cost(vectors)
-        if is_gpu(self.scale.device):
-            cost *= GPU_SLOWNESS
-        else:
-            cost += INNER * self._by_factors_inner(vectors) + CALL * self.by_factors_calls
-        building = 0 if self._keeps_w else self.rank  # multiplications for an entry of W, about
-        return cost < self.n * self.m * (vectors + building)
-
-    def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x W^T + bias with a W built for this product alone; a family may have a better way."""
-        return F.linear(x, self.materialize(), bias)
 
     # --- when the kept copy of W goes -------------------------------------------------------
 

@@ -35,17 +35,28 @@ def facts_of_run(run: Path, data: Path, checkpoint: Path) -> dict[str, Any]:
     logs = [run / f"{name}.log" for name in ("train", "validate")]
     log = next(each for each in logs if each.exists()).read_text(encoding="utf-8")
     trained = _logged(log, "train_inner")[-5:]  # each covers --log-interval updates
+    validation = _validation(log)
     return {
         "seed": cfg["common"]["seed"],
         "updates": last["optimizer_history"][-1]["num_updates"],
         "parameters": sum(parameter.numel() for parameter in models[0].parameters()),
         "averaged": load_checkpoint_to_cpu(path)["extra_state"].get("averaged", []),
-        "validation": _validation(log),
+        "validation": validation,
         "last_training_nll": _mean_nll(trained),
-        "seconds": {"training": round(last["extra_state"].get("previous_training_time", 0), 1)},
+        "seconds": {"training": _seconds(validation, last["extra_state"])},
         "processes": cfg["distributed_training"]["distributed_world_size"],
         "config": _plain(cfg),
     }
+
+
+def _seconds(validation: list[dict[str, float]], extra_state: dict[str, Any]) -> float:
+    """How long the training took, to its last validation.
+
+    fairseq's own count includes the training of a checkpoint that a fine-tuning begins from. It
+    serves if the log has no times: for a model that was not trained there.
+    """
+    logged = validation[-1]["seconds"] if validation else 0.0
+    return logged or round(extra_state.get("previous_training_time", 0.0), 1)
 
 
 def _mean_nll(logged: list[dict[str, str]]) -> float | None:

@@ -1,6 +1,6 @@
 """What a training's log says of its validation losses."""
 
-from shapeshifter_fairseq.fairseq_side.run_facts import _validation
+from shapeshifter_fairseq.fairseq_side.run_facts import _seconds, _validation
 
 START = "2026-11-27 10:00:{:02} | INFO | fairseq_cli.train | training on 1 devices (GPUs/TPUs)"
 LOADED = (
@@ -25,3 +25,13 @@ def test_seconds_go_on_after_a_restart_without_the_time_between():
 def test_the_log_of_a_validation_alone_has_no_seconds():
     log = VALID.format(5, 4, 100)
     assert _validation(log) == [{"updates": 100, "seconds": 0.0, "loss": 4.0, "nll_loss": 2.0}]
+
+
+def test_a_fine_tuning_does_not_count_the_training_before_it():
+    log = [START.format(0), LOADED.format(1, 0), EPOCH.format(2, 1), VALID.format(9, 5, 10)]
+    assert _seconds(_validation("\n".join(log)), {"previous_training_time": 2400.0}) == 7.0
+
+
+def test_a_model_that_was_trained_elsewhere_took_as_long_as_its_checkpoint_says():
+    assert _seconds(_validation(VALID.format(5, 4, 100)), {"previous_training_time": 9.01}) == 9.0
+    assert _seconds([], {}) == 0.0

@@ -15,7 +15,7 @@ from shapeshifter_fairseq import (
     ShapeshifterError,
     ShapeshifterTransformerModel,
 )
-from shapeshifter_fairseq.factorizations import FAMILIES, cost, factorization, kronecker
+from shapeshifter_fairseq.factorizations import FAMILIES, cost, kronecker, multiplying
 from shapeshifter_fairseq.fairseq_side.counting import build_models, count, task_with
 from shapeshifter_fairseq.fairseq_side.factorized_model import FactorizedModel
 
@@ -285,7 +285,7 @@ def test_attention_is_torchs_own_where_that_is_cheaper(monkeypatch):
     monarch = one_block_each("--factorization", "monarch", "--layer-rank", "4", "--embed-rank", "8")
     assert ways(monarch) == {True}
     with monkeypatch.context() as patch:
-        patch.setattr(factorization, "is_gpu", lambda device: True)
+        patch.setattr(multiplying, "is_gpu", lambda device: True)
         assert ways(monarch.float()) == {False}  # as .cuda() would find it
     assert ways(monarch.float()) == {True}
     monarch.make_generation_fast_()
