@@ -372,3 +372,15 @@ def test_a_table_that_is_too_large_is_not_built(builds, monkeypatch):
     build_together(tied)
     assert tied(torch.zeros(3, dtype=torch.long)).shape == (3, 50)
     assert tied[0].factors._builder is None
+
+
+def test_a_replica_of_data_parallel():
+    """Torch takes the parameters out of a replica, and leaves plain tensors in their place."""
+    layers = [FactorizedLinear(16, 16, rank=2) for _ in range(2)]
+    replicas = nn.ModuleList(layer.factors._replicate_for_data_parallel() for layer in layers)
+    for layer, replica in zip(layers, replicas):
+        for name, parameter in layer.factors.named_parameters():
+            setattr(replica, name, parameter * 1)
+    with built_together(replicas):
+        for layer, replica in zip(layers, replicas):
+            torch.testing.assert_close(replica.weight(), layer.weight)

@@ -27,8 +27,6 @@ class Builder(Protocol):
 
     def weight_of(self, factors: Factorization) -> Tensor: ...  # shape: (n, m)
 
-    def is_cheaper_by_factors(self, vectors: int) -> bool: ...  # as `Factorization`'s
-
 
 class Factorization(Drawn, Fitted, Multiplied, nn.Module, ABC):
     """A matrix W of n rows and m columns that is held as small factors.

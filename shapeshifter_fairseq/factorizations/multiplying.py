@@ -54,23 +54,24 @@ class Multiplied:
         Returns:
             Tensor, shape: (*, n)
         """
-        vectors, builder = x.numel() // self.m, self._builder
-        if builder is not None and not builder.is_cheaper_by_factors(vectors):
+        # An exported graph serves batches of any size: it computes as for a large one.
+        by_factors = self.is_cheaper_by_factors(MANY if is_exported() else x.numel() // self.m)
+        if self._builder is not None and not by_factors:
             return F.linear(x, self._weight(), bias)
         # Flatten x to one matrix. With a weight that needs no gradient (the kept W), torch
         # multiplies a batch of matrices one by one, several times slower (seen in beam search).
-        return self._linear(x.reshape(-1, self.m), bias).view(*x.shape[:-1], self.n)
-
-    def _linear(self, x: Tensor, bias: Tensor | None) -> Tensor:  # (T, m) -> (T, n)
-        # An exported graph serves batches of any size: it computes as for a large one.
-        if self.is_cheaper_by_factors(MANY if is_exported() else len(x)):
-            y = self._by_factors(x)
+        flat = x.reshape(-1, self.m)
+        if by_factors:
+            y = self._by_factors(flat)
             if self.zero_row is not None:
                 y[:, self.zero_row] = 0
-            return y if bias is None else y + bias.to(y)  # under autocast y is of lower precision
-        if self._has_w:
-            return F.linear(x, self._weight(), bias)
-        return self._linear_with_w(x, bias)
+            if bias is not None:
+                y = y + bias.to(y)  # under autocast y is of lower precision
+        elif self._has_w:
+            y = F.linear(flat, self._weight(), bias)
+        else:
+            y = self._linear_with_w(flat, bias)
+        return y.view(*x.shape[:-1], self.n)
 
     def _linear_with_w(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x W^T + bias with a W built for this product alone; a family may have a better way."""
