@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import shlex
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,11 +18,13 @@ from shapeshifter_fairseq.corpus import Corpus
 
 from .engine import ROOT, lines_of, write
 from .evaluation import read_evaluation
+from .training import by_name
 
 PACKAGES = (
     *("torch", "numpy", "ve-fairseq", "fairseq", "rouge-score", "sacrebleu", "sacremoses"),
     *("sentencepiece", "subword-nmt", "transformers", "accelerate", "scikit-learn"),
 )
+FOLDERS = ("--user-dir", "--save-dir", "--tensorboard-logdir")
 EXAMPLES = 5
 WORDS = 9  # of an example's source: neither a label nor a paragraph
 
@@ -43,11 +47,23 @@ def write_result(
     facts, evaluation = facts_of_run(run, data, checkpoint), read_evaluation(run)
     write(run / "config.json", json.dumps(facts.pop("config"), indent=2, sort_keys=True))
     facts["seconds"]["translation"] = evaluation.pop("seconds")
-    result = {"recipe": recipe, "model": model, **facts, **evaluation, "corpus": vars(corpus)}
-    result |= made_with()
+    result = {"recipe": recipe, "model": model, "options": _options(run), **facts, **evaluation}
+    result |= {"corpus": vars(corpus), **made_with()}
     text = report({model: result}, examples(data, corpus, {model: run}, evaluation["split"]))
     write(run / "report.md", text)
     write(run / "result.json", json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def _options(run: Path) -> dict[str, str]:
+    """fairseq-train's options in the last call of a training, without those that name its folders.
+
+    Empty for a model that was not trained in this folder.
+    """
+    log = run / "train.log"
+    said = log.read_text(encoding="utf-8") if log.exists() else ""
+    calls = re.findall(r"^=== train .*\n.* -m fairseq_cli\.train (.*)$", said, re.MULTILINE)
+    options = by_name(shlex.split(calls[-1])) if calls else {}
+    return {name: value for name, value in options.items() if name not in FOLDERS}
 
 
 def made_with() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Figures in docs/ are those that a script makes, where one can, and say where they come from."""
 
+import json
 import re
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def test_a_table_without_command_or_commit_is_found():
     (_, first), (_, second) = tables_of_figures(page)
     assert COMMIT.search(first) and COMMAND.search(first)
     assert not COMMIT.search(second) and COMMAND.search(second)
+
+
+def test_the_tables_of_the_papers_size_are_those_of_its_files():
+    files = sorted((DOCS / "results" / "papers-size" / "tatoeba.de-en").glob("*.json"))
+    assert len(files) == 4
+    readme, results = (page.read_text(encoding="utf-8") for page in (PAGES[0], DOCS / "results.md"))
+    for file in files:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        loss = {point["updates"]: f"{point['nll_loss']:.3f}" for point in run["validation"]}
+        size = run["parameters"]
+        (row,) = re.findall(rf"^\|.*\| \**{size / 1e6:.1f} M .*$", readme, re.MULTILINE)
+        assert row.strip(" |*").endswith(loss[11_000])
+        (row,) = re.findall(rf"^\| .* \| {size:,}.*$", results, re.MULTILINE)
+        in_table = (2000, 4000, 6000, 8000, 10_000, 11_000, 12_000)
+        assert row.split(" | ")[2:9] == [loss.get(at, "not measured") for at in in_table]
 
 
 def headings(page: Path) -> set[str]:

@@ -87,6 +87,11 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     # What a result says.
     assert result["recipe"] == "multi30k.en-de" and result["model"] == "shapeshifter"
     assert (result["seed"], result["updates"], result["split"]) == (1, 200, "test")
+    # How it was trained: options of the papers, of the recipe and of the user, and no folders.
+    options = {"--adam-betas": "(0.9, 0.98)", "--update-freq": "1", "--max-update": "200"}
+    options |= {"--lr": "5e-3", "--layer-rank": "8", "--save-interval-updates": "10"}
+    assert result["options"].items() >= options.items()
+    assert not [value for value in result["options"].values() if str(tmp_path) in value]
     state = torch.load(whole / "averaged.pt", weights_only=True)
     assert len(result["averaged"]) == 10 and result["averaged"] == state["extra_state"]["averaged"]
     factors = {
