@@ -106,6 +106,7 @@ def hand_over(old: nn.Module, new: nn.Module) -> None:
         for key, value in vars(old)[held].items():
             if key not in _OF_THE_MATRIX and not key.startswith(sources):
                 vars(new)[held][key] = value
+    new._non_persistent_buffers_set |= old._non_persistent_buffers_set
     for key in _HOOKS:
         vars(new)[key] = vars(old)[key]
     for key in [key for key, hook in new._forward_pre_hooks.items() if hook in computers]:

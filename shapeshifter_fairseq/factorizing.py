@@ -10,6 +10,7 @@ Works on any `nn.Module` in place::
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -65,8 +66,8 @@ def factorize(
 
     Raises:
         ShapeshifterError: if a rule matches nothing, a rank, an option or the family does not fit
-            its matrix, a weight to project holds NaN or infinity, or one to draw has no spread
-            (zeros, say, from which factors cannot learn), or a layer has what factors cannot have
+            its matrix, a weight to project holds NaN or infinity, or only zeros, from which factors
+            cannot learn, or one to draw has no spread, or a layer has what factors cannot have
             (`sparse`, a `forward` of its own, hooks of its weight). The model is then as it was.
     """
     if init not in ("random", "project"):
@@ -174,6 +175,12 @@ def _factors_for(
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
     name = next(iter(matrix.modules))
     if init == "project":
+        if matrix.weight.requires_grad and not weight.any():
+            raise ShapeshifterError(
+                f"{name}: factors of zeros cannot learn; initialise the weight first, or leave it "
+                f"dense with the rule {name}=dense"
+            )
+        _warn_of_a_lost_row(name, matrix)
         try:
             factors.to(weight).project_(weight, gain)
         except ShapeshifterError as error:
@@ -191,6 +198,22 @@ def _factors_for(
         )
     factors.initialize_(std, gain)
     return factors.to(matrix.weight)
+
+
+def _warn_of_a_lost_row(name: str, matrix: Matrix) -> None:
+    """A tied output, or another embedding, may use the row that factors keep at zero."""
+    zero_row = matrix.zero_row
+    others = [
+        other
+        for other, module in matrix.modules.items()
+        if getattr(module, "padding_idx", None) != zero_row
+    ]
+    if others and matrix.weight[zero_row].any():
+        warnings.warn(
+            f"{name}: row {zero_row}, the padding token's, becomes zero, also for "
+            f"{', '.join(others)}",
+            stacklevel=4,
+        )
 
 
 def _new_factors(rule: Rule, matrix: Matrix) -> Factorization:

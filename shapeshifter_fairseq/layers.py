@@ -46,6 +46,10 @@ class FactorizedLayer(nn.Module):
         """
         return self.factors.weight()
 
+    def _draw(self, std: float, gain: float) -> None:
+        if not self.factors.scale.is_meta:  # such factors hold no numbers
+            self.factors.initialize_(std, gain)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight":
             raise ShapeshifterError(
@@ -112,7 +116,7 @@ class FactorizedLinear(FactorizedLayer):
     def reset_parameters(self, gain: float = LAYER_GAIN) -> None:
         """Draw W and the bias with the spread that `nn.Linear` gives them."""
         bound = 1 / math.sqrt(self.in_features)
-        self.factors.initialize_(std=bound / math.sqrt(3), gain=gain)
+        self._draw(bound / math.sqrt(3), gain)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
@@ -177,7 +181,7 @@ class FactorizedEmbedding(FactorizedLayer):
 
     def reset_parameters(self, gain: float = EMBED_GAIN) -> None:
         """Draw W with the spread that `nn.Embedding` gives it."""
-        self.factors.initialize_(std=1.0, gain=gain)
+        self._draw(1.0, gain)
 
     def forward(self, index: Tensor) -> Tensor:  # shape: (*) -> (*, embedding_dim)
         return self.factors.rows(index)

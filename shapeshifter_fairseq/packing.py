@@ -104,13 +104,12 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         quantization: of CTranslate2's weights: int8, float32 and others.
 
     Raises:
-        ShapeshifterError: if the file is truncated or of another kind, or the folder is not empty
-            or cannot be written.
+        ShapeshifterError: if the file is truncated or of another kind, or the folder is not empty,
+            or the working folder, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    there = folder.exists()
+    if there and (not folder.is_dir() or any(folder.iterdir()) or folder.samefile(".")):
         raise ShapeshifterError(f"{folder} exists; choose another folder")
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
     try:
         with zipfile.ZipFile(file) as archive:
             facts = json.loads(archive.read(MODEL))
@@ -131,12 +130,14 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         raise ShapeshifterError(
             f"{file} is truncated, or not a file that `shapeshifter pack` wrote: {error}"
         ) from error
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a killed run
     try:
         part.mkdir(parents=True)
         _convert(packed, _dense(packed, weights), vocabularies, part, quantization)
         corpus.write(part)
         (part / corpus.subword_file).write_bytes(subwords)
-        if folder.exists():
+        if there:
             folder.rmdir()
         part.rename(folder)
     except OSError as error:

@@ -39,9 +39,9 @@ def how_near(before: Iterable[Matrix], model: nn.Module) -> list[Projected]:
 
 
 def relative_error(projected: Sequence[Projected]) -> float:
-    """Relative Frobenius error of several matrices together."""
-    error = hypot(*(matrix.error * matrix.norm for matrix in projected))
-    return error / hypot(*(matrix.norm for matrix in projected))
+    """Relative Frobenius error of several matrices together; of zeros alone, the error itself."""
+    error = hypot(*(matrix.error * (matrix.norm or 1) for matrix in projected))
+    return error / (hypot(*(matrix.norm for matrix in projected)) or 1)
 
 
 def _projected(matrix: Matrix, model: nn.Module) -> Projected:

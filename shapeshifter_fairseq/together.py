@@ -68,6 +68,10 @@ def built_together(model: nn.Module) -> Iterator[None]:
 def _open(model: nn.Module, inputs: Any) -> None:
     # An exported graph builds its matrices one by one: export cannot follow this.
     building = torch.is_grad_enabled() and not is_exported()
+    if building:
+        # What Ctrl-C left behind: torch calls hooks after errors, but not after an interrupt.
+        for left in getattr(model, "_built_together", ()):
+            _end(left)
     opened = _begin(model, read_only=False) if building else []
     # A stack: if a model calls itself, this pass is part of another one.
     model._built_together = [*getattr(model, "_built_together", ()), opened]

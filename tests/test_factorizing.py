@@ -1,6 +1,7 @@
 """A model's matrices are replaced by a plan, in place, and folded back."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -203,8 +204,22 @@ def test_a_weight_without_spread_is_named():
     nn.init.zeros_(model.layers[1].weight)
     with pytest.raises(ShapeshifterError, match=r"^layers\.1: .* 0\.0; .* rule layers\.1=dense$"):
         factorize(model, Plan.parse("*=4"))
+    with pytest.raises(ShapeshifterError, match=r"^layers\.1: .*zeros.* rule layers\.1=dense$"):
+        factorize(model, Plan.parse("*=4"), init="project")
     assert type(model.layers[0]) is nn.Linear
     factorize(model, Plan.parse("*=4,layers.1=dense"))
+
+
+def test_a_trained_row_that_becomes_zero_is_named():
+    """An output layer trains the row of the padding token in the table that it is tied to."""
+    model = Tagger()
+    padding = model.embed.padding_idx
+    assert padding is not None and not model.embed.weight[padding].any()
+    with warnings.catch_warnings(action="error"):
+        factorize(copy.deepcopy(model), Plan.parse("*=4"), init="project")
+    nn.init.normal_(model.embed.weight)
+    with pytest.warns(UserWarning, match=rf"^embed: row {padding}, .* becomes zero.* output$"):
+        factorize(model, Plan.parse("*=4"), init="project")
 
 
 @pytest.mark.parametrize(
@@ -345,6 +360,7 @@ def test_hooks_and_what_else_a_layer_holds_move_over_and_back():
     handles = []
     for layer in model:
         layer.register_buffer("twice", torch.tensor(2.0))
+        layer.register_buffer("not_saved", torch.ones(1), persistent=False)
         layer.extra, layer.name = nn.Parameter(torch.ones(3)), "a name"
         handles += [
             layer.register_forward_hook(lambda layer, x, y: y * layer.twice),
@@ -363,6 +379,7 @@ def test_hooks_and_what_else_a_layer_holds_move_over_and_back():
             found.sum().backward()
             assert seen == ["in", "back"]
             assert layer.name == "a name" and {"twice", "extra"} <= layer.state_dict().keys()
+            assert layer.not_saved.item() == 1 and "not_saved" not in layer.state_dict()
     for handle in handles:
         handle.remove()
     torch.testing.assert_close(2 * model[0](x[0]), before[0], rtol=1e-4, atol=1e-4)

@@ -79,6 +79,28 @@ def test_tied_layers_share_one_set_of_factors():
         assert embedding.weight is output.weight
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_layer_without_numbers(family):
+    """As `nn.Embedding` does it on the meta device, until `load_state_dict(assign=True)`."""
+    there = FactorizedEmbedding(50, 24, rank=2, family=family)
+    with torch.device("meta"):
+        layer = FactorizedEmbedding(50, 24, rank=2, family=family)
+        layer.reset_parameters()
+    layer.load_state_dict(there.state_dict(), assign=True)
+    assert torch.equal(layer.weight, there.weight)
+
+
+def test_to_freeze_the_weight_is_to_freeze_its_factors():
+    layer = FactorizedLinear(24, 50, rank=3)
+    layer.weight.requires_grad_(True)  # as it is
+    with pytest.raises(ShapeshifterError, match=r"layer\.factors\.requires_grad_\(False\)"):
+        layer.weight.requires_grad = False
+    layer.factors.requires_grad_(False)
+    with pytest.raises(ShapeshifterError, match=r"layer\.factors\.requires_grad_"):
+        layer.weight.requires_grad_()
+    assert not layer.weight.requires_grad
+
+
 @pytest.mark.parametrize("rank", [0, 10**6])
 def test_impossible_ranks_are_refused(rank):
     with pytest.raises(ShapeshifterError, match=f"rank {rank}"):

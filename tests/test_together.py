@@ -194,6 +194,26 @@ def test_a_pass_that_raises_leaves_nothing_behind():
     assert_same(gradients(model), gradients(make(together=False)))
 
 
+def test_an_interrupted_pass_leaves_nothing_behind():
+    """Torch does not call a model's hooks when Ctrl-C ends its pass."""
+    model = make()
+
+    def interrupt(layer):
+        raise KeyboardInterrupt
+
+    model.wrap = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        loss_of(model)
+    model.wrap = lambda layer: layer
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    expected = make(together=False)
+    expected.load_state_dict(model.state_dict())
+    assert_same(gradients(model), gradients(expected))
+    assert_nothing_is_left_open(model)
+
+
 def test_a_step_between_passes_counts():
     model = make()
     adam = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -349,6 +369,13 @@ def test_a_lookup_is_as_precise_as_its_factors_under_autocast():
         assert model.output.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_lookup_of_few_rows_is_as_precise_under_autocast(family):
+    table = FactorizedEmbedding(1000, 16, rank=2, family=family)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert table(torch.tensor([1, 2])).dtype == torch.float32
+
+
 @pytest.mark.parametrize("family", LINEAR_FAMILIES)
 def test_compiled_without_a_break(family):
     model = make(family, layers=2)
@@ -384,3 +411,8 @@ def test_a_replica_of_data_parallel():
     with built_together(replicas):
         for layer, replica in zip(layers, replicas):
             torch.testing.assert_close(replica.weight(), layer.weight)
+    with torch.no_grad():
+        first, second = (layers[0].eval().factors._replicate_for_data_parallel() for _ in range(2))
+        first.A, second.A = layers[0].factors.A * 1, layers[0].factors.A * 2
+        first.B = second.B = layers[0].factors.B * 1
+        torch.testing.assert_close(2 * first.weight(), second.weight())

@@ -48,8 +48,9 @@ class ComputedWeight(Tensor):
 NO_WRITING = (
     "the weight of a factorized layer is computed from its factors and cannot be written to: "
     "initialise the model before it is factorized, draw the layer with layer.reset_parameters(), "
-    "give it a matrix with layer.factors.project_(matrix, gain), make ordinary layers with "
-    "fold(model), or write into layer.weight.clone()"
+    "give it a matrix with layer.factors.project_(matrix, gain), freeze it with "
+    "layer.factors.requires_grad_(False), make ordinary layers with fold(model), or write into "
+    "layer.weight.clone()"
 )
 
 
@@ -81,7 +82,9 @@ def _written(function: Callable, args: Sequence[Any], kwargs: dict[str, Any]) ->
     """The arguments that a torch function writes into."""
     name = function.__name__
     if name == "requires_grad_" or getattr(function, "__self__", None) is Tensor.requires_grad:
-        return []
+        wanted = [*args[1:], *kwargs.values()]
+        reads = name == "__get__" or (wanted or [True])[0] == args[0].requires_grad
+        return [] if reads else args[:1]
     written = [kwargs.get("out")]
     if name in _WRITERS or (name.endswith("_") and not name.endswith("__")):
         written += args[:1] or list(kwargs.values())[:1]

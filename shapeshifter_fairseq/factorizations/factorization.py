@@ -193,7 +193,12 @@ class Factorization(Drawn, Fitted, Multiplied, nn.Module, ABC):
 
     @property
     def _keeps_w(self) -> bool:
-        return not (self.training or torch.is_grad_enabled() or is_exported())
+        if self.training or is_exported():
+            return False
+        if torch.is_grad_enabled():
+            self._kept.forget()  # a step may follow that raises no versions: of a fused optimizer
+            return False
+        return True
 
     @property
     def _has_w(self) -> bool:
@@ -224,7 +229,7 @@ class Factorization(Drawn, Fitted, Multiplied, nn.Module, ABC):
         # the zero to it. Torch raises for a bad index, and a GPU does not have to wait. The factors
         # would accept it: they would return padding, or another row.
         index = index + index.new_zeros(()).expand(self.n).index_select(0, index)
-        rows = self._rows(index)
+        rows = self._rows(index).to(self.scale.dtype)  # autocast chose that of the products
         if self.zero_row is not None:
             rows = rows.masked_fill((index == self.zero_row).unsqueeze(1), 0)
         return rows.view(*shape, self.m)
@@ -243,6 +248,11 @@ class Factorization(Drawn, Fitted, Multiplied, nn.Module, ABC):
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         self._kept.forget()
         super()._load_from_state_dict(*args, **kwargs)
+
+    def _replicate_for_data_parallel(self) -> Factorization:  # on another device
+        replica = super()._replicate_for_data_parallel()
+        replica._kept = KeptWeight()
+        return replica
 
     def __getstate__(self) -> dict:  # copies and pickles carry the factors alone
         return {**self.__dict__, "_kept": KeptWeight(), "_builder": None}

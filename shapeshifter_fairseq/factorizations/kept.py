@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,17 +14,20 @@ from .computed import computed
 class KeptWeight:
     """The W of one module, with the tensors that it was built from."""
 
-    def __init__(self) -> None:
-        self.forget()
+    _source: tuple[Any, ...] | None = None
+    _tensors: Sequence[Tensor] = ()
+    _weight: Tensor | None = None
+    _to_read: Tensor | None = None
 
     def forget(self) -> None:
-        self._source: tuple[Any, ...] | None = None
-        self._tensors: list[Tensor] = []
-        self._weight: Tensor | None = None
-        self._to_read: Tensor | None = None
+        if self._weight is not None:  # each pass with gradients calls this for each layer
+            self._source, self._tensors = None, ()
+            self._weight = self._to_read = None
 
     def to_read(self, weight: Tensor) -> Tensor:
-        """The kept W that `of` has just returned, made read-only."""
+        """The W that `of` has just returned, made read-only."""
+        if weight is not self._weight:
+            return computed(weight)
         if self._to_read is None:
             self._to_read = computed(weight)
         return self._to_read
@@ -33,10 +36,13 @@ class KeptWeight:
         """The kept W, or a new one by `build` if a parameter or autocast has changed since.
 
         Changes of `scale`, or through `.data` (as `.to()` makes), are not noticed: call `forget`.
+        Tensors made in inference mode do not count their changes, so their W is not kept.
         """
         # A change in place raises a tensor's version (say, an optimizer's step in eval mode);
         # `functional_call` puts in other tensors.
         parameters = list(module._parameters.values())
+        if any(parameter.is_inference() for parameter in parameters):
+            return build()
         versions = [(id(parameter), parameter._version) for parameter in parameters]
         source = autocast_dtype(module._buffers["scale"].device.type), versions
         if self._weight is None or self._source != source:

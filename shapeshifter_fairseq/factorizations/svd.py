@@ -30,8 +30,11 @@ def singular_values(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     if small <= LARGE or 4 * rank > small:
         u, s, v = torch.linalg.svd(matrix, full_matrices=False)
     else:
-        with torch.random.fork_rng([matrix.device] if matrix.is_cuda else []):
-            torch.manual_seed(0)
+        on_gpu, generator = [], torch.default_generator
+        if matrix.is_cuda:
+            on_gpu, generator = [matrix.device], torch.cuda.default_generators[matrix.device.index]
+        with torch.random.fork_rng(on_gpu):
+            generator.manual_seed(0)  # (`torch.manual_seed` would reset all devices)
             u, s, v = torch.svd_lowrank(matrix, rank + OVERSAMPLING, niter=ROUNDS)
         v = v.mT
     lacking = max(0, rank - s.shape[-1])

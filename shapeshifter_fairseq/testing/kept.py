@@ -40,8 +40,15 @@ class KeptWeightConformance(FamilyCase):
             factors.weight().sum().backward()  # in eval mode, with gradients: not the kept copy
             optimizer.step()
 
+        def fused_step():  # the versions stay the same
+            optimizer = torch.optim.SGD(factors.parameters(), lr=0.1, fused=True)
+            factors.materialize().sum().backward()
+            factors.rows(torch.tensor([0]))  # what a model does before a step
+            optimizer.step()
+
         changes = [
             step,
+            fused_step,
             lambda: factors.load_state_dict(other.state_dict()),
             lambda: factors.load_state_dict(
                 {k: v.clone() for k, v in other.state_dict().items()}, assign=True
@@ -75,6 +82,14 @@ class KeptWeightConformance(FamilyCase):
                     tensor = torch.randn_like(getattr(factors, name))
                     setattr(factors, name, torch.nn.Parameter(tensor))
                 assert torch.equal(factors.weight(), factors.materialize())
+
+    def test_factors_that_were_made_in_inference_mode(self, nmr):
+        with torch.inference_mode():
+            factors = self.make(nmr).eval()
+            for _ in range(2):
+                assert torch.equal(factors.weight(), factors.materialize())
+                for factor in factors.parameters():
+                    factor.mul_(0.5)
 
     def test_a_copy_has_a_kept_weight_of_its_own(self, nmr):
         factors = self.make(nmr).eval()

@@ -70,7 +70,7 @@ def test_the_same_model_makes_the_same_small_file(data, tmp_path):
     assert sizes["int8"] < sizes["fp16"] < sizes["fp32"]
 
 
-def test_no_file_is_replaced_and_no_folder(data, tmp_path, capsys):
+def test_no_file_is_replaced_and_no_folder(data, tmp_path, capsys, monkeypatch):
     file = packed("kronecker", data, tmp_path / "x.pack")
     call = ["pack", str(FOLDER / "kronecker.pt"), str(file), "--data", str(data["kronecker"])]
     assert cli.main(call) == 2 and "replace it with --force" in capsys.readouterr().err
@@ -82,6 +82,10 @@ def test_no_file_is_replaced_and_no_folder(data, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     unpack(file, tmp_path / "empty")
     assert (tmp_path / "empty" / "model.bin").is_file()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ShapeshifterError, match="exists; choose another folder"):
+        unpack(file, Path("."))
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "text", "missing", "weights", "release"])
@@ -106,8 +110,10 @@ def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp
         with zipfile.ZipFile(file, "w") as archive:
             for name, content in entries.items():
                 archive.writestr(name, content)
+    (tmp_path / "folder.part").mkdir()  # somebody's
     with pytest.raises(ShapeshifterError) as error:
         unpack(file, tmp_path / "folder")
+    (tmp_path / "folder.part").rmdir()
     assert len(str(error.value).splitlines()) == 1 and "x.pack" in str(error.value)
     if damage == "release":
         assert str(error.value).endswith("x.pack was packed by another release; pack it again")
