@@ -297,6 +297,16 @@ def test_what_is_wrong_is_said_in_a_line_and_changes_nothing():
         hf.factorize(bert(), PLANS[bert], gain=3)
 
 
+def test_offloading_is_refused_in_a_line(tmp_path):
+    model = small(bert)
+    model.save_pretrained(tmp_path)
+    loaded = load(BertForMaskedLM, tmp_path, device_map={"": "cpu"})
+    assert torch.equal(logits(loaded), logits(model))
+    offloaded = {"bert": "cpu", "cls": "disk"}
+    with pytest.raises(ShapeshifterError, match=r"cannot be offloaded \(cpu, disk\); put all"):
+        load(BertForMaskedLM, tmp_path, device_map=offloaded, offload_folder=tmp_path / "away")
+
+
 def test_an_initialiser_of_a_models_own_raises():
     """T5 writes into the weights of the layers that its blocks hold."""
     with pytest.raises(ShapeshifterError, match="before it is factorized"):
