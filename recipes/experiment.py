@@ -69,7 +69,8 @@ class Experiment:
             default="shapeshifter",
             help="shapeshifter (default); dense: the ordinary Transformer; narrow: a dense one, "
             "so narrow that it has no more parameters than Shapeshifter (with its options after "
-            "--); small: Shapeshifter with about a tenth of the dense model's parameters; "
+            "--), which needs a higher --lr; small: Shapeshifter with about a tenth of the dense "
+            "model's parameters; "
             f"{', '.join(FAMILIES)}: other families with as many parameters as Shapeshifter; "
             "delight: DeLighT, as its authors set it for such a corpus",
         )
