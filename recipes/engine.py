@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -128,6 +128,7 @@ class Engine:
             step.make(step.makes)
             return True
         if step.folder:
+            step = replace(step, makes=step.makes.resolve())  # a link stays a link
             refuse_foreign(step.makes)
         if self.is_done(step):
             say(f"{step.name}: already there, skipped")
@@ -167,6 +168,8 @@ class Engine:
         say(f"{step.name} ...")
         self.note(f"\n=== {step.name}, {time.ctime()}")
         part, old = _part(step.makes), step.makes.with_name(f"{step.makes.name}.old")
+        if step.makes.exists() and old.is_dir() and any(old.iterdir()):  # perhaps a backup
+            raise Failed(f"{old} is in the way; move it to another name")
         for rest in (part, old):  # of a killed run
             shutil.rmtree(rest, ignore_errors=True)
         part.mkdir(parents=True)

@@ -66,9 +66,9 @@ def factorize(
 
     Raises:
         ShapeshifterError: if a rule matches nothing, a rank, an option or the family does not fit
-            its matrix, a weight to project holds NaN or infinity, or only zeros, from which factors
-            cannot learn, or one to draw has no spread, or a layer has what factors cannot have
-            (`sparse`, a `forward` of its own, hooks of its weight). The model is then as it was.
+            its matrix, a weight to project holds NaN, infinity or (unless it is frozen) only zeros,
+            a weight to draw has no spread, or a layer has what factors cannot have (`sparse`, a
+            `forward` of its own, hooks of its weight). The model is then as it was.
     """
     if init not in ("random", "project"):
         raise ShapeshifterError(f"init={init!r}: choose 'random' or 'project'")
@@ -201,7 +201,7 @@ def _factors_for(
 
 
 def _warn_of_a_lost_row(name: str, matrix: Matrix) -> None:
-    """A tied output, or another embedding, may use the row that factors keep at zero."""
+    """Warn if a tied layer without that padding token uses the row that becomes zero."""
     zero_row = matrix.zero_row
     others = [
         other

@@ -39,9 +39,10 @@ def how_near(before: Iterable[Matrix], model: nn.Module) -> list[Projected]:
 
 
 def relative_error(projected: Sequence[Projected]) -> float:
-    """Relative Frobenius error of several matrices together; of zeros alone, the error itself."""
-    error = hypot(*(matrix.error * (matrix.norm or 1) for matrix in projected))
-    return error / (hypot(*(matrix.norm for matrix in projected)) or 1)
+    """Relative Frobenius error of several matrices together; 0 if all are zero (and frozen)."""
+    error = hypot(*(matrix.error * matrix.norm for matrix in projected))
+    norm = hypot(*(matrix.norm for matrix in projected))
+    return error / norm if norm else 0.0
 
 
 def _projected(matrix: Matrix, model: nn.Module) -> Projected:

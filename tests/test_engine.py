@@ -80,6 +80,25 @@ def test_killed_between_the_two_renames_it_is_made_again(engine, tmp_path):
     assert not (tmp_path / "a result.old").exists()
 
 
+def test_a_backup_beside_the_result_is_not_deleted(engine, tmp_path):
+    step = Step("count", tmp_path / "a result", Maker(), 1, folder=True)
+    engine.do(step)
+    backup = (tmp_path / "a result").rename(tmp_path / "a result.old")
+    (tmp_path / "a result").mkdir()
+    with pytest.raises(Failed, match=r"a result\.old is in the way; move it to another name"):
+        engine.do(step)
+    assert (backup / "file").exists()
+
+
+def test_a_link_to_the_result_stays_a_link(engine, tmp_path):
+    (tmp_path / "large disk").mkdir()
+    link = tmp_path / "a link"
+    link.symlink_to(tmp_path / "large disk")
+    for made_from in (1, 2):
+        assert engine.do(Step("count", link, Maker(), made_from, folder=True))
+    assert link.is_symlink() and (tmp_path / "large disk" / "file").exists()
+
+
 def test_a_folder_of_somebody_else_is_not_replaced(engine, tmp_path):
     theirs = tmp_path / "theirs"
     theirs.mkdir()

@@ -126,8 +126,11 @@ class Lesson:
     def _side(self, kind: str, column: int, language: str) -> int:
         """One side of the taught training set; returns its lines."""
         text = self.engine.folder / f"train.{language}"
-        shards = f"{shlex.quote(str(self.engine.folder))}/shard*.txt"
-        line = f"cat -- {shards} | grep '^{kind}-' | cut -c3- | sort -n | cut -f{column}-"
+        # By name: after another SHARD there may be more of them.
+        files = [str(self.engine.folder / f"shard{shard}.txt") for shard in range(self.shards)]
+        line = (
+            f"cat -- {shlex.join(files)} | grep '^{kind}-' | cut -c3- | sort -n | cut -f{column}-"
+        )
         self.engine.into(text, line)
         return 0 if self.engine.dry else len(lines_of(text))
 

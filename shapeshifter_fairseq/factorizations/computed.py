@@ -81,10 +81,10 @@ def _is_computed(value: Any) -> bool:
 def _written(function: Callable, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
     """The arguments that a torch function writes into."""
     name = function.__name__
-    if name == "requires_grad_" or getattr(function, "__self__", None) is Tensor.requires_grad:
-        wanted = [*args[1:], *kwargs.values()]
-        reads = name == "__get__" or (wanted or [True])[0] == args[0].requires_grad
-        return [] if reads else args[:1]
+    is_flag = getattr(function, "__self__", None) is Tensor.requires_grad
+    if name == "requires_grad_" or (name == "__set__" and is_flag):
+        wanted = [*args[1:], *kwargs.values(), True][0]
+        return args[:1] if wanted != args[0].requires_grad else []
     written = [kwargs.get("out")]
     if name in _WRITERS or (name.endswith("_") and not name.endswith("__")):
         written += args[:1] or list(kwargs.values())[:1]

@@ -196,7 +196,7 @@ class Factorization(Drawn, Fitted, Multiplied, nn.Module, ABC):
         if self.training or is_exported():
             return False
         if torch.is_grad_enabled():
-            self._kept.forget()  # a step may follow that raises no versions: of a fused optimizer
+            self._kept.forget()  # a fused optimizer's step may follow, which raises no versions
             return False
         return True
 

@@ -125,18 +125,17 @@ class FactorQuantizer(HfQuantizer):
     # --- loading -----------------------------------------------------------------------------
 
     def validate_environment(self, device_map: Any = None, **_: Any) -> None:
-        """Refuse what accelerate would keep on the CPU or a disk between calls.
+        """Refuse a `device_map` that offloads a part of the model to the CPU or a disk.
 
-        It brings weights when the module that holds them is called, and layers read their factors
-        without calling them.
+        accelerate fetches a weight when the module that owns it is called, but layers use their
+        factors without calling them.
         """
-        places = (
-            {str(place) for place in device_map.values()} if type(device_map) is dict else set()
-        )
+        places = set(map(str, device_map.values())) if isinstance(device_map, dict) else set()
         if "disk" in places or ("cpu" in places and len(places) > 1):
+            named = ", ".join(sorted(places))
             raise ShapeshifterError(
-                f"device_map: a factorized model cannot be offloaded ({', '.join(sorted(places))}"
-                "); put all of it on GPUs, or all of it on the CPU"
+                f"device_map: a factorized model cannot be offloaded ({named}); put all of it on "
+                "GPUs, or all of it on the CPU"
             )
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **_: Any) -> None:

@@ -115,6 +115,7 @@ def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path):
             time.sleep(0.02)
         os.killpg(killed.pid, signal.SIGKILL)
     assert not out.exists()
+    (work / "shard9999.txt").write_text("S-0\ts1\nH-0\t0\ts1\n")  # of a call with another SHARD
     said = distil(data, teacher, out, *options)
     assert "teach 0: already there, skipped" in said and "taught by" in said
     assert not work.exists()
