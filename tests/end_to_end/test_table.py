@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from .conftest import ROOT
 from .test_experiment_runs import TINY, moses_data  # noqa: F401  (a fixture)
 from .test_experiments import dry_run, options, script
 
@@ -30,7 +29,7 @@ def test_a_table_whole_and_cut_off(moses_data, tmp_path):  # noqa: F811
     assert seconds == sorted(seconds) and result["dense"]["seconds"]["training"] > 0
 
 
-def test_models_of_a_recipe(moses_data):  # noqa: F811
+def test_models_of_a_recipe(moses_data, tmp_path):  # noqa: F811
     found = {
         model: options(
             dry_run("tatoeba.de-en.sh", "--model", model, "--data", str(moses_data))[
@@ -44,7 +43,9 @@ def test_models_of_a_recipe(moses_data):  # noqa: F811
     assert found["lowrank"]["--factorization"] == "low_rank"
     assert found["phm"]["--factorization"] == "phm"
     assert found["small"]["--total-num-update"] == found["small"]["--max-update"] == "12000"
-    error = script("tatoeba.de-en.sh", "--dry-run", "--model", "narrow", fails=True)
-    assert f"{ROOT}/data-bin/tatoeba.de-en/dict.de.txt" in error
+    nothing = tmp_path / "no data"
+    narrow = ["--dry-run", "--model", "narrow", "--data", nothing]
+    error = script("tatoeba.de-en.sh", *narrow, fails=True)
+    assert f"{nothing}/dict.de.txt" in error
     error = script("table.sh", "no-such", fails=True)
     assert "there is no recipes/no-such.sh" in error
