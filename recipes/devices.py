@@ -83,8 +83,15 @@ class Devices:
             )
         share = tokens // self.count
         frequency = -(-share // largest)
+        fewest = frequency
         while share % frequency:
             frequency += 1
+            if frequency > 2 * fewest:
+                raise Failed(
+                    f"{share} tokens of an update on one device do not divide into batches of "
+                    f"about {largest}; give another --tokens-per-update, such as "
+                    f"{fewest * largest * self.count}"
+                )
         return ["--max-tokens", str(share // frequency), "--update-freq", str(frequency)]
 
     def launch(self, module: str, arguments: Sequence[object]) -> list[str]:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -183,18 +183,18 @@ class Engine:
     def _known(self, step: Step) -> dict[str, Any] | None:
         """The stamp of the result that is there, if it is known."""
         if not step.folder:
-            return self._stamps().get(step.name)
+            return self.stamps().get(step.name)
         with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: an earlier release's
             return json.loads((step.makes / ".stamp").read_text(encoding="utf-8"))
         return None
 
-    def _stamps(self) -> dict[str, Any]:
+    def stamps(self) -> dict[str, Any]:
         with contextlib.suppress(FileNotFoundError):
             return json.loads((self.folder / "steps.json").read_text(encoding="utf-8"))
         return {}
 
     def _remember(self, step: Step, stamp: dict[str, Any] | None) -> None:
-        stamps = {**self._stamps(), step.name: stamp}
+        stamps = {**self.stamps(), step.name: stamp}
         write(self.folder / "steps.json", json.dumps(stamps, indent=1))
 
     def note(self, text: str) -> None:
@@ -223,10 +223,12 @@ class Engine:
         Raises:
             Failed: if it fails, with its last line.
         """
-        line, log, last = shlex.join(map(str, command)), log or self.log, ""
+        line, last = shlex.join(map(str, command)), ""
         if self.dry:
-            self._show(shown(line))
+            to = f" >{shlex.quote(str(log))} 2>&1" if log else ""
+            self._show(f"{shown(line)}{to}")
             return
+        log = log or self.log
         from tqdm import tqdm
 
         total, hidden = (progress.total, False) if progress else (None, True)
@@ -275,14 +277,28 @@ class Engine:
         Path(part.name).replace(file)
 
 
-def side_by_side(jobs: int, chains: Sequence[Callable[[], None]]) -> None:
+def side_by_side(
+    jobs: int,
+    chains: Sequence[Callable[[], None]],
+    interrupted: Callable[[], object] = lambda: None,
+) -> None:
     """Run chains of steps, `jobs` at a time. If one fails, the others still run to their ends.
+
+    Args:
+        interrupted: ends what is running after Ctrl-C, if the terminal has not; what has not begun
+            is left out.
 
     Raises:
         Failed: the error of the first one that failed.
     """
     with ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(chain) for chain in chains]
+        try:
+            wait(running)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            interrupted()
+            raise
     for chain in running:
         chain.result()
 

@@ -36,6 +36,17 @@ class Evaluation:
         score = "rouge_score" if self.scores == "rouge" else "sacrebleu"
         need_modules("fairseq_cli", score, "sacremoses", "sentencepiece", "subword_nmt")
         need_data(data)
+        if self.split not in ("valid", "test"):
+            raise Failed(f"SPLIT={self.split}: choose valid or test")
+        for text in self._texts(data, Corpus.read(data)):
+            if not text.is_file():
+                raise Failed(f"there is no {text}; run the script in data-prep/ again")
+
+    def _texts(self, data: Path, corpus: Corpus) -> list[Path]:
+        """The files of the set, binarised, plain and, where there is a tokeniser, tokenised."""
+        forms = ["raw", *["tokenised"] * bool(corpus.tokenizer)]
+        files = [data / form / f"{self.split}.{corpus.target}" for form in forms]
+        return [*sorted(data.glob(f"{self.split}.*")), *files]
 
     def run(self, engine: Engine, data: Path, corpus: Corpus, checkpoint: Path) -> None:
         """Make hypotheses.txt, scores.json and the files behind them in the engine's folder.
@@ -43,22 +54,16 @@ class Evaluation:
         Raises:
             Failed: if something is missing, or fairseq leaves a sentence out.
         """
-        words = None
-        if corpus.tokenizer:
-            words = data / "tokenised" / f"{self.split}.{corpus.target}"
+        words = data / "tokenised" / f"{self.split}.{corpus.target}" if corpus.tokenizer else None
         plain = data / "raw" / f"{self.split}.{corpus.target}"
         made_from: dict[str, Any] = {}
         if not engine.dry:
             if not checkpoint.is_file():
                 raise Failed(f"there is no checkpoint {checkpoint}; train first")
-            texts = [*sorted(data.glob(f"{self.split}.*")), plain, *[words] * bool(words)]
-            for text in texts:
-                if not text.is_file():
-                    raise Failed(f"there is no {text}; run the script in data-prep/ again")
             # The scores depend on the checkpoint, the options and the texts, not on the name of a
             # folder.
             made_from = {
-                "set": [self.split, fingerprint(*texts)],
+                "set": [self.split, fingerprint(*self._texts(data, corpus))],
                 "checkpoint": fingerprint(checkpoint),
                 "scores": [self.scores, self.split_compounds],
                 "options": list(self.options),

@@ -20,10 +20,12 @@ from .devices import Devices
 from .engine import ROOT, Engine, Step, python, write
 from .evaluation import RESULT, Evaluation
 from .results import write_result
-from .training import DROPOUT, train
+from .training import DROPOUT, by_name, train
 
 AVERAGED = 10  # checkpoints, the last ones
-DELIGHT = "delight_transformer_"  # its architectures
+OURS, DELIGHT = "shapeshifter_transformer_", "delight_transformer_"  # architectures
+# Options of fairseq-train that a recipe sets.
+NOT_AFTER = {"--arch", "--max-update", "--save-dir", "--seed", "--user-dir"}
 FAMILIES = {"lowrank": "low_rank", "monarch": "monarch/blocks=4", "phm": "phm"}
 
 OUTPUT = """\
@@ -111,13 +113,12 @@ class Experiment:
     def _arch_of(self, model: str) -> str:
         if model != "delight":
             return self.arch
-        ours = "shapeshifter_transformer_"
-        if not self.arch.startswith(ours):
+        if not self.arch.startswith(OURS):
             raise Failed(
                 f"--model delight: --arch {self.arch} has no counterpart in DeLighT; give --arch "
                 f"{DELIGHT}iwslt (or _wmt16, _wmt14, _tiny) without --model"
             )
-        return self.arch.replace(ours, DELIGHT)
+        return self.arch.replace(OURS, DELIGHT)
 
     def _setting(self, args: argparse.Namespace) -> str:
         return self.setting.format(updates=args.max_update)
@@ -125,6 +126,11 @@ class Experiment:
     def main(self, arguments: Sequence[str]) -> None:
         """Run the recipe with the user's options."""
         args, more = self._parser().split(arguments)
+        if theirs := by_name(more).keys() & NOT_AFTER:
+            raise Failed(
+                f"{theirs.pop()} after --: the recipe sets it, and names results by it; see --help "
+                "for --seed, --max-update, --out, and recipes/own.sh for --arch"
+            )
         pair = f"{self.source}-{args.target}"
         data = args.data or ROOT / "data-bin" / f"{self.dataset}.{pair}"
         label, flags = self.model(args, data, more)
@@ -157,8 +163,11 @@ class Experiment:
             if report(engine, data, corpus, recipe, label, out / "averaged.pt"):
                 say((out / "report.md").read_text(encoding="utf-8"))
 
+        if os.pathsep in str(out):
+            raise Failed(f"{out}: fairseq-generate takes '{os.pathsep}' for the end of a path")
         engine = Engine(out, dry=args.dry_run)
         if where.node_rank:  # the first machine does the rest
+            out.mkdir(parents=True, exist_ok=True)
             train_in(engine)
             return
         with engine.alone():

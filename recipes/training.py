@@ -12,7 +12,7 @@ from shapeshifter_fairseq.writing import whole_file
 
 from .console import Failed, need_modules, positive, say
 from .devices import Devices, keep_memory
-from .engine import USER_DIR, Engine, Progress, Step
+from .engine import USER_DIR, Engine, Progress, Step, fingerprint
 
 # Adam (0.9, 0.98), 5e-4 after 15,000 updates, weight decay 1e-4, label smoothing 0.1, dropout 0.3.
 PAPERS = [
@@ -50,7 +50,14 @@ def train(
         if "--wandb-project" in by_name(others):
             need_modules("wandb", way_out="pip install wandb, or leave --wandb-project out")
         need_data(data)
-    made_from = {"data": data.name, **by_name(others)}
+    begun = any(save.glob("checkpoint*.pt"))
+    made_from = {"data": data.absolute().name, **by_name(others)}
+    known = engine.stamps().get("train")
+    # (Runs of earlier releases did not note it.)
+    if not engine.dry and not (begun and known and "corpus" not in known["made_from"]):
+        made_from["corpus"] = fingerprint(
+            *sorted([*data.glob("dict.*"), *data.glob("train.*.idx")])
+        )
     batch = ["--max-tokens", str(own.max_tokens)]
     if own.tokens_per_update:
         batch = devices.share(own.tokens_per_update, own.max_tokens)
@@ -84,7 +91,7 @@ def train(
             environment=keep_memory() if on_cpu else {},
         )
 
-    begun, last = any(save.glob("checkpoint*.pt")), save / "checkpoint_last.pt"
+    last = save / "checkpoint_last.pt"
     step = Step("train", last, make, made_from, resumes=True, begun=begun, until=updates)
     if main_node:
         engine.do(step)

@@ -167,6 +167,11 @@ class Corpus:
         return options
 
 
+def one_space(line: str) -> str:
+    """A line with one plain space between its words, whatever kind of white space was there."""
+    return " ".join(line.split())
+
+
 def spell(line: str, language: str, without_diacritics: bool) -> str:
     """A line with the letters that a corpus has: what is done before anything else."""
     return line.translate(PLAIN_ROMANIAN) if without_diacritics and language == "ro" else line
@@ -193,6 +198,7 @@ class Text:
 
     def words(self, line: str) -> str:
         """A plain source line as the training text was before it was cut into subwords."""
+        line = one_space(line)
         if self.corpus.tokenizer:
             line = spell(line, self.corpus.source, self.corpus.without_diacritics)
             return self.moses.words(line, self.corpus.source)

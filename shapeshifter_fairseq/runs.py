@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,14 @@ from .writing import whole_file
 
 Run = dict[str, Any]  # what recipes/results.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds only
+
+# What the runs of a table have in common. (Results of earlier releases lack the beam.)
+_ALIKE: dict[str, Callable[[Run], str]] = {
+    "benchmarks": lambda run: run["recipe"],
+    "sets": lambda run: run["split"],
+    "beams": lambda run: str(run.get("beam", 5)),
+    "lists of scores": lambda run: ", ".join(run["scores"]),
+}
 
 # Colours that colour-blind people can tell apart (Okabe and Ito, 2008; the last one is Tol's).
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
@@ -37,14 +45,16 @@ def read_runs(arguments: Sequence[str]) -> Runs:
 
     Raises:
         ShapeshifterError: if a result is missing or cannot be read, if the runs are of several
-            benchmarks, or if two of one name have the same seed or differ in updates or parameters.
+            benchmarks or were scored in several ways, or if two of one name have the same seed or
+            differ in updates or parameters.
     """
     named = [_read(argument) for argument in arguments]
-    benchmarks = sorted({run["recipe"] for _, run in named})
-    if len(benchmarks) > 1:
-        raise ShapeshifterError(
-            f"these are runs of {' and '.join(benchmarks)}: their scores cannot be compared"
-        )
+    for what, value_of in _ALIKE.items():
+        if len(values := sorted({value_of(run) for _, run in named})) > 1:
+            raise ShapeshifterError(
+                f"these runs have several {what}, {' and '.join(values)}: their scores cannot be "
+                "compared"
+            )
     runs: Runs = {}
     for name, run in named:
         name = name or _name(run, [other for _, other in named])
@@ -260,8 +270,7 @@ def _main_score(runs: Runs) -> str:
 
 
 def _score_label(runs: Runs) -> str:
-    splits = sorted({run["split"] for run in _all(runs)})
-    return f"{_main_score(runs)}, {' and '.join(splits)} set"
+    return f"{_main_score(runs)}, {next(_all(runs))['split']} set"
 
 
 def spread(values: list[float], digits: int) -> str:

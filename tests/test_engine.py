@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -169,6 +170,20 @@ def test_a_file_is_written_whole_or_not_at_all(engine):
     with pytest.raises(Failed, match="printf failed: "):
         engine.into(path, "printf 'x' | sort --no-such-option")
     assert path.read_text() == "a\nb\n"
+
+
+def test_ctrl_c_ends_what_runs_and_begins_nothing_more():
+    begun, stop = [], threading.Event()
+
+    def chain(number: int) -> None:
+        begun.append(number)
+        if number == 1:  # the second of the two that run
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        assert stop.wait(20)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(2, [partial(chain, number) for number in range(5)], interrupted=stop.set)
+    assert sorted(begun) == [0, 1]
 
 
 def test_chains_run_side_by_side_and_one_that_fails_stops_no_other():

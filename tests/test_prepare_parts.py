@@ -60,6 +60,25 @@ def test_markup() -> None:
     assert list(clean.segments(sgml)) == [b" One &amp; two ", b""]
 
 
+def test_words_have_one_plain_space_between_them(tmp_path: Path) -> None:
+    """A no-break space would glue them where no tokeniser divides them."""
+    rows = [
+        "\ufeff10\u00a0000\u202f€ \tten\u3000thousand\x0beuros\r",
+        "",
+        " \r",
+        "a\x85b\tc\u2028d",
+    ]
+    (tmp_path / "x.tsv").write_bytes(made_up.text(rows))
+    out = [tmp_path / "train.de", tmp_path / "train.en"]
+    how = dict.fromkeys(("crawled", "held_out", "unique", "without_diacritics"), False)
+    said = clean.write(out, [[str(tmp_path / "x.tsv")] * 2], ("tab 1", "tab 2"), **how)
+    assert said == "train: 2 kept, 2 empty"
+    assert [path.read_text() for path in out] == ["10 000 €\na b\n", "ten thousand euros\nc d\n"]
+    (tmp_path / "x.tsv").write_bytes(made_up.text(["a\tb", "no tab"]))
+    with pytest.raises(ValueError, match="x.tsv, line 2 has no tab between two sentences"):
+        clean.write(out, [[str(tmp_path / "x.tsv")] * 2], ("tab 1", "tab 2"), **how)
+
+
 def test_tokenises_as_moses_does() -> None:
     def tokenise(texts: list[str], language: str, **how: bool) -> list[str]:
         return lines.tokenise(texts, Moses(**how), language)

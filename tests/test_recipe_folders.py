@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.end_to_end.test_experiments import script
+from tests.end_to_end.test_experiments import ROOT, environment, script
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +80,31 @@ def test_a_training_that_goes_on_may_save_at_other_intervals_and_nothing_else(da
     )
 
 
+def test_another_corpus_of_the_same_name_is_another_training(data, tmp_path):
+    run, dictionary = tmp_path / "run", data / "dict.de.txt"
+    begun(run, data=data)
+    before = dictionary.read_text()
+    dictionary.write_text("another corpus")
+    error = script("train.sh", data, run, *ARCH, DEVICE="cpu", fails=True)
+    assert "begun with other options: it had corpus " in error
+    dictionary.write_text(before)
+    assert "already there, skipped" in script("train.sh", data, run, *ARCH, DEVICE="cpu")
+    # The first releases did not note the corpus.
+    steps = json.loads((run / "steps.json").read_text())
+    del steps["train"]["made_from"]["corpus"]
+    (run / "steps.json").write_text(json.dumps(steps))
+    assert "already there, skipped" in script("train.sh", data, run, *ARCH, DEVICE="cpu")
+
+
+def test_a_copied_run_goes_on_from_the_most_updates(data, tmp_path):
+    """Copied, the older checkpoint may be the later file."""
+    save = tmp_path / "a run"
+    checkpoint(save / "checkpoint_1_4.pt", 4, 1.7)
+    checkpoint(save / "checkpoint_1_2.pt", 2, 1.5)
+    os.utime(save / "checkpoint_1_4.pt", (1, 1))
+    assert "has its 4 updates" in script("train.sh", data, save, *ARCH, DEVICE="cpu")
+
+
 def test_a_refused_call_leaves_the_commands_of_the_one_before(data, tmp_path):
     run = tmp_path / "run"
     begun(run, "--other", "options", data=data)
@@ -89,6 +118,9 @@ def test_a_refused_call_leaves_the_commands_of_the_one_before(data, tmp_path):
 @pytest.mark.parametrize(
     "option, words",
     [
+        (["--seed", "2"], "see --help for --seed"),
+        (["--arch=transformer"], "recipes/own.sh for --arch"),
+        (["--tokens-per-update", "40009"], "such as 40960"),
         (["--log-format", "simple"], "leave it out"),
         (["--log-format=none"], "leave it out"),
         (["--disable-validation"], "--validate-interval-updates N"),
@@ -98,6 +130,29 @@ def test_options_without_which_there_is_no_report_are_refused_before_anything(op
     error = script("iwslt14.de-en.sh", "--dry-run", "--", *option, DEVICE="cpu", fails=True)
     assert len(error.splitlines()) == 1 and option[0].split("=")[0] in error and words in error
     script("iwslt14.de-en.sh", "--dry-run", "--", "--log-format", "json", DEVICE="cpu")
+
+
+def test_what_would_fail_after_the_training_fails_before(data, tmp_path):
+    call = ["--data", data, "--out"]
+    error = script("iwslt14.de-en.sh", *call, tmp_path / "at 10:30", DEVICE="cpu", fails=True)
+    assert "at 10:30: fairseq-generate takes ':' for the end of a path" in error
+    error = script("iwslt14.de-en.sh", *call, tmp_path / "run", SPLIT="dev", fails=True)
+    assert "SPLIT=dev: choose valid or test" in error
+    error = script("iwslt14.de-en.sh", *call, tmp_path / "run", SPLIT="valid", fails=True)
+    assert f"there is no {data}/raw/valid.en" in error
+
+
+def test_the_second_machine_may_be_the_first_to_start(data, tmp_path):
+    nodes = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    run = tmp_path / "new" / "run"
+    call = ["bash", ROOT / "recipes" / "iwslt14.de-en.sh", "--data", data, "--out", run]
+    with subprocess.Popen(
+        call, env=environment(DEVICE="cpu", **nodes), start_new_session=True
+    ) as process:
+        while not (run / "train.node1.log").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)  # it waits for the first
 
 
 def test_a_dry_run_scores_a_corpus_without_corpus_json(data, tmp_path):

@@ -177,6 +177,9 @@ def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
         ("no JSON", "not the result of a recipe"),
         ("other JSON", "not the result of a recipe"),
         ("two benchmarks", "iwslt14.de-en and multi30k.en-de"),
+        ("two sets", "several sets, test and valid"),
+        ("two beams", "several beams, 1 and 5"),
+        ("other scores", "several lists of scores, BLEU and BLEU, tokenised BLEU"),
         ("a seed twice", "NAME=RUN"),
         ("a name for two trainings", "1,000 and 2,000 updates"),
         ("a name for two models", "2,000 and 2,001 parameters"),
@@ -191,6 +194,12 @@ def test_mistakes_are_one_line(case, words, tmp_path, capsys):
         (odd / "result.json").write_text("[]")
     elif case == "two benchmarks":
         odd = write(tmp_path / "other", "dense", 2000, recipe="iwslt14.de-en")
+    elif case == "two sets":
+        odd = write(tmp_path / "other", "dense", 2000, split="valid")
+    elif case == "two beams":
+        odd = write(tmp_path / "other", "dense", 2000, beam=1)
+    elif case == "other scores":
+        odd = write(tmp_path / "other", "dense", 2000, scores={"BLEU": {"value": 1.0}})
     elif case == "a seed twice":
         odd = good
     elif case == "a name for two trainings":

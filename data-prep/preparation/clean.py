@@ -1,9 +1,10 @@
 """Write parallel texts as two plain UTF-8 files of equally many lines.
 
-The sentences stay as they were written. What goes: byte order marks, carriage returns and the other
-characters that some programs take for the end of a line, space at both ends, and pairs with an
-empty side, unless they are held out: a validation or test set is never filtered. Bytes that are not
-UTF-8 are an error that names file and sentence; in crawled text the pair is dropped and counted.
+The sentences stay as they were written. What goes: byte order marks, and pairs with an empty side,
+unless they are held out: a validation or test set is never filtered. Words have one space between
+them: a no-break space would glue them for what cuts subwords, and some programs take a carriage
+return or U+2028 for the end of a line. Bytes that are not UTF-8 are an error that names file and
+sentence; in crawled text the pair is dropped and counted.
 
 The markup of IWSLT and WMT is no good XML (an & may stand alone): it is taken line by line, as
 fairseq's preparation and sacreBLEU do. Entities such as &amp; stay: papers' test sets hold them.
@@ -17,13 +18,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from shapeshifter_fairseq.corpus import spell
+from shapeshifter_fairseq.corpus import one_space, spell
 
 from .archives import read_lines
 from .lines import open_text
 
-# What str.splitlines() takes for the end of a line, other than the newline itself.
-LINE_ENDS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 METADATA = re.compile(rb"<(?:url|talkid|keywords)>")
 TALK_TAG = re.compile(rb"</?(?:title|description)>")
 SEGMENT = re.compile(rb"<seg id=[^>]*>(.*)</seg>")
@@ -51,9 +50,10 @@ def read(name: str, markup: str) -> Iterator[bytes]:
 
 def _column(name: str, number: int) -> Iterator[bytes]:
     for place, line in enumerate(read_lines(name), 1):
-        if len(columns := line.rstrip(b"\r\n").split(b"\t")) < 2:
+        columns = line.rstrip(b"\r\n").split(b"\t")
+        if len(columns) < 2 and line.strip():  # a blank line is an empty pair
             raise ValueError(f"{name}, line {place} has no tab between two sentences")
-        yield columns[number - 1]
+        yield columns[number - 1] if line.strip() else b""
 
 
 def clean_pairs(
@@ -77,7 +77,7 @@ def clean_pairs(
         for name, line in zip(names, raw):
             try:
                 text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode("utf-8")
-                pair.append(LINE_ENDS.sub(" ", text).strip())
+                pair.append(one_space(text))
             except UnicodeDecodeError as error:
                 byte = f"{name}, sentence {number}: byte {error.object[error.start]:#04x}"
                 if not crawled:

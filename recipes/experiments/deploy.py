@@ -92,14 +92,12 @@ class Deployment:
     evaluation: Evaluation
 
     def make(self) -> None:
-        """Translate with fairseq, fold, convert, compare.
+        """Fold, convert, translate with fairseq, compare.
 
         Raises:
             Failed: if CTranslate2 in float32 does not translate as fairseq does.
         """
         out, do = self.engine.folder, self.engine.do
-        with Engine(out / "fairseq").alone() as fairseq:
-            self.evaluation.run(fairseq, self.data, self.corpus, self.checkpoint)
         # The content of all that the models hold: a corpus may be moved, or replaced.
         held = [self.data / f"dict.{side}.txt" for side in (self.corpus.source, self.corpus.target)]
         held += [self.checkpoint, self.data / self.corpus.subword_file]
@@ -109,9 +107,10 @@ class Deployment:
             make, way_out = partial(self._convert, kind), "look at the end of the log"
             name = f"convert to {kind}"
             do(Step(name, out / kind, make, made_from, folder=True, way_out=way_out))
-        searched = (
-            (out / "fairseq" / RESULT).stat().st_mtime_ns
-        )  # changes with the set and the search
+        with Engine(out / "fairseq").alone() as fairseq:
+            self.evaluation.run(fairseq, self.data, self.corpus, self.checkpoint)
+        # Changes with the set and the search.
+        searched = (out / "fairseq" / RESULT).stat().st_mtime_ns
         code = fingerprint(USER_DIR / "translating.py")
         do(Step("compare", out / "deploy.json", self._compare, [made_from, searched, code]))
         say("\n" + (out / "deploy.md").read_text(encoding="utf-8"))

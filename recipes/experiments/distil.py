@@ -136,8 +136,13 @@ class Lesson:
 
     def _binarise(self, folder: Path) -> None:
         """DATA, with the taught training set."""
-        if not self.engine.dry:
-            ignored = shutil.ignore_patterns("train.*", ".stamp")
+        without = ("train.*", ".stamp")
+        if self.engine.dry:
+            there = shlex.quote(str(folder))
+            said = f"cp -r {shlex.quote(str(self.data))} {there} && rm -f"
+            say(" ".join([said, *(f"{there}/{pattern}" for pattern in without)]))
+        else:
+            ignored = shutil.ignore_patterns(*without)
             shutil.copytree(self.data, folder, dirs_exist_ok=True, ignore=ignored)
         options = [*self.languages, "--destdir", folder]
         options += ["--trainpref", self.engine.folder / "train", "--workers", self.workers]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from shapeshifter_fairseq.corpus import Corpus
 
 from ..console import Failed, Parser, folder
-from ..experiment import Experiment
+from ..experiment import OURS, Experiment
 
 ABOUT = """\
 Train any architecture on any prepared corpus, with the recipe of the papers' experiments.
 data-prep/prepare-own.sh, or another script of data-prep/, makes DATA."""
 
-ARCH = "shapeshifter_transformer_iwslt"
+ARCH = f"{OURS}iwslt"
 
 
 class Own(Experiment):
@@ -29,6 +31,12 @@ class Own(Experiment):
             help=f"name of the architecture in fairseq-train (default {ARCH})",
         )
         super().add_models(parser)
+
+    def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
+        """As of every experiment; another kind of architecture is a model by its own name."""
+        if args.model == "shapeshifter" and not self.arch.startswith(OURS):
+            return self.arch, more
+        return super().model(args, data, more)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -81,40 +82,71 @@ def main(arguments: Sequence[str]) -> None:
     jobs = 1 if args.dry_run else variable("JOBS", len(runs) if on_gpu else 2)
     share_threads(jobs)
     os.environ["NPROC"] = "1"
-    one = partial(_run, end=time.monotonic() + 60 * args.minutes, dry=args.dry_run)
-    side_by_side(jobs, [partial(one, run, command) for run, command in runs.items()])
+    trainings = Trainings(time.monotonic() + 60 * args.minutes, args.dry_run)
+    chains = [partial(trainings.run, run, command) for run, command in runs.items()]
+    failed = None
+    try:
+        side_by_side(jobs, chains, interrupted=trainings.stop)
+    except Failed as error:
+        failed = error
     if not args.dry_run:
-        _compare(out, list(runs))
+        _compare(out, [run for run in runs if run in trainings.done], list(runs))
+    if failed:
+        raise failed
 
 
-def _run(run: Path, command: list[str], end: float, dry: bool) -> None:
-    """Train and score one model, or stop it when the time is over."""
-    if dry:
-        subprocess.run(command, check=True)
-        return
-    if (left := end - time.monotonic()) <= 0:
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    path, status = run / "recipe.log", None
-    say(f"{run.name} ... (log: {path})")
-    with path.open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        try:
+@dataclass
+class Trainings:
+    """Recipes that run side by side."""
+
+    end: float
+    """When their time is over, by time.monotonic()."""
+    dry: bool
+    done: set[Path] = field(default_factory=set)
+    """Folders of those that ran to their ends."""
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def run(self, run: Path, command: list[str]) -> None:
+        """Train and score one model, or stop it when the time is over."""
+        if self.dry:
+            subprocess.run(command, check=True)
+            return
+        if (left := self.end - time.monotonic()) <= 0:
+            return
+        run.mkdir(parents=True, exist_ok=True)
+        path, status = run / "recipe.log", None
+        say(f"{run.name} ... (log: {path})")
+        # A session of its own, so that fairseq's processes end with it.
+        with (
+            path.open("a", encoding="utf-8") as log,
+            subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,
+        ):
+            self.running.append(process)
             with suppress(subprocess.TimeoutExpired):
                 status = process.wait(left)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-    if status:
-        last = path.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
-        raise Failed(f"{run.name} failed: {last} (log: {path})")
-    say(f"{run.name}: {'done' if status == 0 else 'stopped, the time is over'}")
+            _end(process)
+            self.running.remove(process)
+        if status:
+            last = path.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+            raise Failed(f"{run.name} failed: {last} (log: {path})")
+        if status == 0:
+            self.done.add(run)
+        say(f"{run.name}: {'done' if status == 0 else 'stopped, the time is over'}")
+
+    def stop(self) -> None:
+        """Stop those that are running."""
+        for process in self.running:
+            _end(process)
 
 
-def _compare(out: Path, runs: Sequence[Path]) -> None:
-    """Write the table of the trainings that have a score, and name the others."""
-    there = [run for run in runs if (run / "result.json").is_file()]
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _compare(out: Path, there: Sequence[Path], runs: Sequence[Path]) -> None:
+    """Write the table of the trainings that are done, and name the others."""
     missing = [run.name for run in runs if run not in there]
     text = f"Not measured: {', '.join(missing)}." if missing else ""
     if there:

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     where = Devices.find(is_dry_run())
     engine = Engine(args.save, dry=is_dry_run())
     if where.node_rank:  # the first machine records the steps
+        args.save.mkdir(parents=True, exist_ok=True)
         train(engine, args.data, arguments[2:], where)
         return
     with engine.alone():

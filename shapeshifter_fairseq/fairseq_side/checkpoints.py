@@ -64,21 +64,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, int, bool] | None:
-    """The newest whole checkpoint of a run, its updates, and whether it is the best so far.
+    """A run's whole checkpoint with the most updates, these, and whether it is the best so far.
 
     fairseq writes a checkpoint under another name and then renames it, so it is whole. But then it
     copies it to checkpoint_last.pt and, if it is the best so far, to checkpoint_best.pt, in place.
     A run that is killed while it copies leaves a truncated copy. The whole checkpoint itself
-    records whether it is the best.
+    records whether it is the best. (A folder that was copied has times in any order.)
     """
-    files = folder.glob("checkpoint*.pt")
-    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+    found = []
+    for path in folder.glob("checkpoint*.pt"):
         if zipfile.is_zipfile(path):  # the directory of a zip archive is its end
             state = read_checkpoint(path)
             loss, best = (state["extra_state"].get(name) for name in ("val_loss", "best"))
             is_best = loss is not None and loss == best  # as fairseq decides; None: not validated
-            return path, state["optimizer_history"][-1]["num_updates"], is_best
-    return None
+            updates = state["optimizer_history"][-1]["num_updates"]
+            found.append((updates, path.stat().st_mtime, path, is_best))
+    if not found:
+        return None
+    updates, _, path, is_best = max(found, key=lambda each: each[:2])
+    return path, updates, is_best
 
 
 def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:

@@ -65,8 +65,11 @@ def _mean_nll(logged: list[dict[str, str]]) -> float | None:
 
 
 def _logged(log: str, kind: str) -> list[dict[str, str]]:
-    """fairseq's log entries of one kind under `--log-format json`."""
-    found = [line for line in log.splitlines() if f"| {kind} | {{" in line]
+    """fairseq's log entries of one kind under `--log-format json`.
+
+    A line may be cut: by a full disk, or by a kill.
+    """
+    found = [line for line in log.splitlines() if f"| {kind} | {{" in line and line[-1] == "}"]
     return [json.loads(line[line.index("{") :]) for line in found]
 
 
@@ -86,7 +89,7 @@ def _validation(log: str) -> list[dict[str, float]]:
             before = seconds_at[max(at for at in seconds_at if at <= int(loaded[1]))]
         elif begun is None and "| begin training epoch " in line:
             begun = _time_of(line)
-        elif "| valid | {" in line:
+        elif "| valid | {" in line and line[-1] == "}":
             values = json.loads(line[line.index("{") :])
             updates = int(values.get("valid_num_updates", 0))
             if begun is not None:  # fairseq-validate's log has no training

@@ -146,6 +146,14 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     error = script("multi30k.en-de.sh", *other, fails=True, DEVICE="cpu")
     assert "begun with other options: it had --dropout 0, now --dropout 0.1;" in error
 
+    # Its commands, typed by a person, make the same scores.
+    (killed / "generate.log").unlink()
+    train, *scoring = (killed / "commands.sh").read_text().splitlines()
+    assert train.startswith("fairseq-train ") and train.endswith("/train.log' 2>&1")
+    for line in scoring:
+        subprocess.run(["bash", "-c", line], env=environment(), cwd=ROOT, check=True, timeout=300)
+    assert (killed / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()
+
     done = call("shapeshifter", "compare", f"A={whole}", f"B={killed}")
     assert f"{result['parameters']:,} (100.0%)" in done.stdout
 

@@ -74,6 +74,8 @@ def test_text_files_plain_and_gzipped(tmp_path):
     assert lines(tmp_path / "bin" / "raw" / "test.en") == made_up.sentences(40, 3, ("en",))["en"]
     (tmp_path / "train.de").write_bytes(b"Eins\n")
     assert "train.de has 1 sentences, but" in refused(prepare("own", *call))
+    (tmp_path / "dev.de").write_bytes(b"Eins\n" * 7)
+    assert "dev: fairseq needs 8 sentences to validate" in refused(prepare("own", *call), 2)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,8 @@ def test_text_files_plain_and_gzipped(tmp_path):
         (["de", "en", "--valid", "1", "--test", "1"], 2, "give --train PREFIX or --tsv FILE"),
         (["de", "en", "--tsv", "x", "--test", "1"], 2, "required: --valid"),
         (["de", "en", "--tsv", "x", "--valid", "y", "--test", "1"], 2, "both a number of pairs"),
-        (["de", "en", "--tsv", "x", "--valid", "7", "--test", "1"], 2, "fairseq needs at least 8"),
+        (["de", "en", "--tsv", "x", "--valid", "7", "--test", "1"], 2, "fairseq needs 8 sentences"),
+        (["de", "en", "--tsv", "x", "--valid", "²", "--test", "1"], 2, "both a number of pairs"),
         (["de", "en", "--tsv", "/no/x", "--valid", "8", "--test", "1"], 1, "there is no /no/x"),
         (["de", "en", "--train", "/no/x", "--valid", "8", "--test", "1"], 1, "no /no/x.de, nor"),
     ],
@@ -113,5 +116,8 @@ def test_it_is_trained_scored_and_compared(made, tmp_path):
     done = call("shapeshifter", "compare", *runs.values())
     assert "| shapeshifter | " in done.stdout and "| dense " in done.stdout
     assert "commands.sh" in {path.name for path in runs["dense"].iterdir()}
+    theirs = ["--arch", "transformer_tiny", "--dry-run"]  # fairseq's
+    said = script("own.sh", "--data", made, *theirs, DEVICE="cpu")
+    assert "/transformer_tiny.seed1/" in said and "shapeshifter.seed1" not in said
     error = script("own.sh", "--data", tmp_path / "nowhere", fails=True)
     assert "prepare-own.sh makes one" in error

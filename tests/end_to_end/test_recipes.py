@@ -170,10 +170,15 @@ def test_families_are_trained_scored_and_compared(data, tmp_path):
         assert said.count(f"{step}: already there, skipped") == 2
 
 
+def _commands(said: str) -> list[list[str]]:
+    """The words of each command of a dry run, without the file that takes its output."""
+    return [shlex.split(line.partition(" >")[0]) for line in said.splitlines()]
+
+
 def test_all_families_have_about_equal_parameters():
     said = script("families.sh", "--dry-run")
     totals = {}
-    for words in map(shlex.split, said.splitlines()):
+    for words in _commands(said):
         if words[0] == "fairseq-train":
             given = words[words.index("--save-dir") :]
             name = Path(given[1]).name.partition(".")[0]
@@ -185,7 +190,7 @@ def test_all_families_have_about_equal_parameters():
 
 def test_the_sizes_of_staged_are_what_their_names_say():
     said = script("staged.sh", "--dry-run", "--seeds", "1")
-    trained = [words for words in map(shlex.split, said.splitlines()) if "--save-dir" in words]
+    trained = [words for words in _commands(said) if "--save-dir" in words]
     assert len(trained) == 1 + 9 * 3
     for words in trained[1:]:
         given = words[words.index("--save-dir") :]
@@ -276,6 +281,14 @@ def test_deploy(data, runs, tmp_path):
         assert found - {"steps.json", "steps.log", "lock"} == set(changed)
 
 
+def test_a_dense_model_of_fairseqs_is_not_translated_before_it_is_refused(data, tmp_path):
+    theirs = ["--arch", "transformer_tiny", "--required-batch-size-multiple", "1"]
+    script("train.sh", data, tmp_path, *theirs, "--max-update", "1")
+    error = script("deploy.sh", tmp_path / "checkpoint_last.pt", fails=True)
+    assert "is dense already (--arch transformer_tiny): nothing to fold" in error
+    assert not list(tmp_path.glob("deployed/*/generate.log"))
+
+
 @pytest.mark.parametrize(
     "call, words",
     [
@@ -300,7 +313,8 @@ def test_deploy(data, runs, tmp_path):
         ("deploy nowhere.pt", "no checkpoint nowhere.pt"),
     ],
 )
-def test_wrong_calls_are_one_line(call, words):
+def test_wrong_calls_are_one_line(call, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the lock of the folder "save" stays there
     name, *arguments = call.split()
     error = script(f"{name}.sh", *arguments, fails=True)
     assert error.startswith(f"{name}.sh: error: ")

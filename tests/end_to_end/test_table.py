@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import signal
+import subprocess
+import time
 
 from .test_experiment_runs import TINY, moses_data  # noqa: F401  (a fixture)
-from .test_experiments import dry_run, options, script
+from .test_experiments import ROOT, dry_run, environment, options, script
 
 
 def test_a_table_whole_and_cut_off(moses_data, tmp_path):  # noqa: F811
@@ -27,6 +31,38 @@ def test_a_table_whole_and_cut_off(moses_data, tmp_path):  # noqa: F811
     assert result["narrow"]["parameters"] < 0.5 * result["dense"]["parameters"]
     seconds = [point["seconds"] for point in result["dense"]["validation"]]  # whole ones
     assert seconds == sorted(seconds) and result["dense"]["seconds"]["training"] > 0
+
+    # A model that fails takes no table from the others, and a shorter training is no result.
+    where = ["multi30k.en-de", "--data", moses_data, "--out", out, "--max-update"]
+    more = ["2", "--models", "dense,denser", "--", *TINY]
+    error = script("table.sh", *where, *more, DEVICE="cpu", fails=True)
+    assert "denser.seed1 failed: " in error
+    text = (out / "compare.md").read_text(encoding="utf-8")
+    assert "| dense " in text and "Not measured: denser.seed1." in text
+    more = ["3", "--models", "dense", "--minutes", "0.01", "--", *TINY]
+    assert "Not measured: dense.seed1." in script("table.sh", *where, *more, DEVICE="cpu")
+
+
+def test_ctrl_c_ends_all_trainings(moses_data, tmp_path):  # noqa: F811
+    call = [
+        "bash",
+        ROOT / "recipes" / "table.sh",
+        "multi30k.en-de",
+        "--models",
+        "dense,narrow,small",
+    ]
+    call += ["--data", moses_data, "--out", tmp_path, "--max-update", "90000", "--", *TINY]
+    with subprocess.Popen(call, env=environment(DEVICE="cpu"), stderr=subprocess.PIPE) as table:
+        while len(logs := list(tmp_path.glob("*/train.log"))) < 2:
+            assert table.poll() is None
+            time.sleep(0.1)
+        table.send_signal(signal.SIGINT)
+        assert "interrupted; run the same command again" in table.stderr.read().decode()
+    assert {log.parent.name for log in logs} == {"dense.seed1", "narrow.seed1"}
+    for log in logs:  # each process of a training holds this lock
+        with (log.parent / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    assert not (tmp_path / "small.seed1").exists()
 
 
 def test_models_of_a_recipe(moses_data, tmp_path):  # noqa: F811

@@ -1,6 +1,6 @@
 """What a training's log says of its validation losses."""
 
-from shapeshifter_fairseq.fairseq_side.run_facts import _seconds, _validation
+from shapeshifter_fairseq.fairseq_side.run_facts import _logged, _seconds, _validation
 
 START = "2026-11-27 10:00:{:02} | INFO | fairseq_cli.train | training on 1 devices (GPUs/TPUs)"
 LOADED = (
@@ -12,6 +12,7 @@ VALID = (
     '2026-11-27 10:00:{:02} | INFO | valid | {{"epoch": 1, "valid_loss": "{}", '
     '"valid_nll_loss": "2", "valid_num_updates": "{}"}}'
 )
+INNER = '2026-11-27 10:00:00 | INFO | train_inner | {{"nll_loss": "{}"}}'
 
 
 def test_seconds_go_on_after_a_restart_without_the_time_between():
@@ -20,6 +21,13 @@ def test_seconds_go_on_after_a_restart_without_the_time_between():
     log += [START.format(30), LOADED.format(31, 10), EPOCH.format(32, 1), VALID.format(38, 3, 20)]
     found = [(one["updates"], one["seconds"], one["loss"]) for one in _validation("\n".join(log))]
     assert found == [(10, 5.0, 5.0), (20, 11.0, 3.0)]
+
+
+def test_a_line_that_a_full_disk_cut_is_left_out():
+    log = [START.format(0), EPOCH.format(2, 1), VALID.format(7, 5, 10), VALID.format(9, 4, 20)[:-9]]
+    log += [INNER.format(3), INNER.format(4)[:-3]]
+    assert [one["updates"] for one in _validation("\n".join(log))] == [10]
+    assert _logged("\n".join(log), "train_inner") == [{"nll_loss": "3"}]
 
 
 def test_the_log_of_a_validation_alone_has_no_seconds():

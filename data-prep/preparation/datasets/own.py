@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from recipes.console import Failed
 
+from ..archives import read_lines
 from ..dataset import Dataset, Facts, Filter, Moses, Split, Text
 
 ABOUT = """\
@@ -21,6 +23,7 @@ examples:
   bash data-prep/prepare-own.sh de en --train text/train --valid text/dev --test text/test \\
     --subwords subword_nmt --moses --lowercase --vocab-size 10000"""
 
+FEWEST = 8  # sentences of a validation set; fairseq drops a batch of fewer
 KINDS = {"sentencepiece": "sentencepiece_bpe", "subword_nmt": "subword_nmt"}
 
 
@@ -56,20 +59,22 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("give --train PREFIX or --tsv FILE")
     if options.lowercase and not options.moses:
         parser.error("--lowercase needs --moses")
-    if options.valid.isdigit() != options.test.isdigit():
+    if options.valid.isdecimal() != options.test.isdecimal():
         parser.error("--valid and --test are both a PREFIX, or both a number of pairs")
-    if options.valid.isdigit() and int(options.valid) < 8:
-        parser.error(f"--valid {options.valid}: fairseq needs at least 8 sentences to validate")
     train = {"crawled": options.drop_bad, "unique": True}
     if options.tsv:
         text = Text([(str(options.tsv), str(options.tsv))], markup=("tab 1", "tab 2"), **train)
     else:
         text = Text([_files(options.train, pair)], **train)
-    if options.valid.isdigit():
+    if options.valid.isdecimal():
         rest = {"split": Split(pair[0], int(options.valid), int(options.test))}
+        to_validate = int(options.valid)
     else:
         sets = {name: _files(getattr(options, name), pair) for name in ("valid", "test")}
         rest = {name: Text([files]) for name, files in sets.items()}
+        to_validate = sum(1 for _ in islice(read_lines(sets["valid"][0]), FEWEST))
+    if to_validate < FEWEST:
+        parser.error(f"--valid {options.valid}: fairseq needs {FEWEST} sentences to validate")
     by_length = Filter(subwords=True, max_length=options.max_length, ratio=options.max_ratio)
     dataset = replace(
         own,
