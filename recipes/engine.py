@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -19,12 +18,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from .console import Failed, is_full, reason_of, say, variable
+from .console import Failed, is_full, reason_of, say
+from .files import part_of, write
 
 ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = ROOT / "shapeshifter_fairseq"
@@ -153,7 +152,7 @@ class Engine:
                 reason = f"the disk of {full[0]} is full"
                 way_out = "make room, then run the same command again"
             if step.folder:
-                shutil.rmtree(_part(step.makes), ignore_errors=True)
+                shutil.rmtree(part_of(step.makes), ignore_errors=True)
             if way_out:
                 reason = f"the step '{step.name}' failed: {reason} -- {way_out}"
             log = "" if "(log: " in reason else f" (log: {self.log})"
@@ -167,7 +166,7 @@ class Engine:
     def _make_folder(self, step: Step) -> None:
         say(f"{step.name} ...")
         self.note(f"\n=== {step.name}, {time.ctime()}")
-        part, old = _part(step.makes), step.makes.with_name(f"{step.makes.name}.old")
+        part, old = part_of(step.makes), step.makes.with_name(f"{step.makes.name}.old")
         if step.makes.exists() and old.is_dir() and any(old.iterdir()):  # perhaps a backup
             raise Failed(f"{old} is in the way; move it to another name")
         for rest in (part, old):  # of a killed run
@@ -267,7 +266,7 @@ class Engine:
             self._show(shown(f"{line} >{shlex.quote(str(file))}"))
             return
         shell = ["bash", "-euo", "pipefail", "-c", line]
-        with _part(file).open("wb") as part:
+        with part_of(file).open("wb") as part:
             done = subprocess.run(
                 shell, stdout=part, stderr=subprocess.PIPE, pass_fds=self._lock, check=False
             )
@@ -275,32 +274,6 @@ class Engine:
             said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise Failed(f"{line.split()[0]} failed: {said}")
         Path(part.name).replace(file)
-
-
-def side_by_side(
-    jobs: int,
-    chains: Sequence[Callable[[], None]],
-    interrupted: Callable[[], object] = lambda: None,
-) -> None:
-    """Run chains of steps, `jobs` at a time. If one fails, the others still run to their ends.
-
-    Args:
-        interrupted: ends what is running after Ctrl-C, if the terminal has not; what has not begun
-            is left out.
-
-    Raises:
-        Failed: the error of the first one that failed.
-    """
-    with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(chain) for chain in chains]
-        try:
-            wait(running)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            interrupted()
-            raise
-    for chain in running:
-        chain.result()
 
 
 def python(module: str, *arguments: object) -> list[str]:
@@ -315,15 +288,6 @@ def shown(line: str) -> str:
     return line
 
 
-def fingerprint(*files: Path) -> str:
-    """A checksum of the content of files. It stays the same if they are moved."""
-    state = hashlib.blake2b(digest_size=16)
-    for path in files:
-        with path.open("rb") as file:
-            state.update(hashlib.file_digest(file, "blake2b").digest())
-    return state.hexdigest()
-
-
 def refuse_foreign(result: Path) -> None:
     """Raise `Failed` if a folder holds something that is not the result of a step."""
     if not result.exists() or (result / ".stamp").is_file():
@@ -331,33 +295,6 @@ def refuse_foreign(result: Path) -> None:
     if not result.is_dir() or any(result.iterdir()):
         way_out = "move it away or choose another folder"
         raise Failed(f"{result} exists and was not made by this script; {way_out}")
-
-
-def _part(path: Path) -> Path:
-    """The name of a result until it is whole."""
-    return path.with_name(f"{path.name}.part")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
-    part = _part(path)
-    part.write_text(f"{text}\n", encoding="utf-8")
-    part.replace(path)
-
-
-def lines_of(path: Path) -> list[str]:
-    """The lines of a UTF-8 text; only a newline ends a line."""
-    return path.read_bytes().decode("utf-8").split("\n")[:-1]
-
-
-def threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def share_threads(jobs: int = 1) -> None:
-    """Let each of several processes use its share of the cores, unless OMP_NUM_THREADS is set."""
-    os.environ["OMP_NUM_THREADS"] = str(variable("OMP_NUM_THREADS", -(-threads() // jobs)))
 
 
 def _change(known: dict[str, Any], step: Step) -> str:

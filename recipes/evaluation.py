@@ -13,7 +13,8 @@ from typing import Any
 from shapeshifter_fairseq.corpus import Corpus
 
 from .console import Failed, need_modules
-from .engine import USER_DIR, Engine, Progress, Step, fingerprint, lines_of, python, write
+from .engine import USER_DIR, Engine, Progress, Step, python
+from .files import fingerprint, lines_of, write
 from .training import need_data
 
 RESULT = "evaluation.json"

@@ -17,8 +17,9 @@ from shapeshifter_fairseq.corpus import Corpus
 from . import devices
 from .console import Failed, Parser, folder, need_modules, number, positive, say
 from .devices import Devices
-from .engine import ROOT, Engine, Step, python, write
+from .engine import ROOT, Engine, Step, python
 from .evaluation import RESULT, Evaluation
+from .files import write
 from .results import write_result
 from .training import DROPOUT, by_name, train
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from shapeshifter_fairseq.corpus import Corpus
 
-from .engine import ROOT, lines_of, write
+from .engine import ROOT
 from .evaluation import read_evaluation
+from .files import lines_of, write
 from .training import by_name
 
 PACKAGES = (

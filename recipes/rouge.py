@@ -16,7 +16,7 @@ from statistics import fmean
 
 from rouge_score.rouge_scorer import RougeScorer
 
-from .engine import lines_of
+from .files import lines_of
 
 NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 

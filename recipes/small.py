@@ -12,9 +12,10 @@ from shapeshifter_fairseq.corpus import Corpus
 
 from .console import Parser, folder, need_modules, say, variable
 from .devices import Devices
-from .engine import ROOT, Engine, share_threads, side_by_side
+from .engine import ROOT, Engine
 from .evaluation import Evaluation
 from .experiment import report
+from .parallel import share_threads, side_by_side
 from .training import train
 
 UPDATES = 2800

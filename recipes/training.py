@@ -12,7 +12,8 @@ from shapeshifter_fairseq.writing import whole_file
 
 from .console import Failed, need_modules, positive, say
 from .devices import Devices, keep_memory
-from .engine import USER_DIR, Engine, Progress, Step, fingerprint
+from .engine import USER_DIR, Engine, Progress, Step
+from .files import fingerprint
 
 # Adam (0.9, 0.98), 5e-4 after 15,000 updates, weight decay 1e-4, label smoothing 0.1, dropout 0.3.
 PAPERS = [

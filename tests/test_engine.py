@@ -14,13 +14,8 @@ from pathlib import Path
 import pytest
 
 from recipes.console import Failed
-from recipes.engine import (
-    Engine,
-    Progress,
-    Step,
-    refuse_foreign,
-    side_by_side,
-)
+from recipes.engine import Engine, Progress, Step, refuse_foreign
+from recipes.parallel import side_by_side
 
 
 class Maker:

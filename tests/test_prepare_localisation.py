@@ -14,8 +14,9 @@ from preparation import wheels as wheel_texts
 from preparation.datasets import localisation
 from sentencepiece import SentencePieceProcessor
 
-from recipes.engine import Engine, Step, fingerprint
-from recipes.engine import lines_of as lines
+from recipes.engine import Engine, Step
+from recipes.files import fingerprint
+from recipes.files import lines_of as lines
 from tests.data_prep import made_up_wheels
 from tests.data_prep.made_up_wheels import GOOD, IN_PLONE, MADE_UP
 from tests.data_prep.scripts import Run, killed, prepare, refused

@@ -13,7 +13,8 @@ from typing import Any
 
 import shapeshifter_fairseq.corpus as corpora
 from recipes.console import Failed, say
-from recipes.engine import Engine, Step, fingerprint, python
+from recipes.engine import Engine, Step, python
+from recipes.files import fingerprint
 from shapeshifter_fairseq.corpus import Corpus
 
 from . import archives, catalogs, clean, cleaning, filter_pairs, lines, splits, wheels

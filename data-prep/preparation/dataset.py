@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.console import Failed, Parser, folder, need_modules, need_place, positive
-from recipes.engine import ROOT, Engine, refuse_foreign, threads
+from recipes.engine import ROOT, Engine, refuse_foreign
+from recipes.parallel import threads
 from shapeshifter_fairseq.corpus import Corpus, Moses
 
 MODULES = "fairseq_cli joblib polib regex sacrebleu sacremoses sentencepiece subword_nmt tqdm"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from recipes.console import Failed, need_modules
-from recipes.engine import Engine, Step, fingerprint, python
+from recipes.engine import Engine, Step, python
+from recipes.files import fingerprint
 
 from .archives import DAMAGE
 from .catalogs import read_language

@@ -16,8 +16,10 @@ from typing import Any
 from shapeshifter_fairseq.corpus import Corpus
 
 from ..console import Failed, Parser, need_modules, say
-from ..engine import USER_DIR, Engine, Step, fingerprint, lines_of, python, share_threads, write
+from ..engine import USER_DIR, Engine, Step, python
 from ..evaluation import RESULT, Evaluation, read_evaluation
+from ..files import fingerprint, lines_of, write
+from ..parallel import share_threads
 
 PRECISIONS = ("float32", "int8")
 FEW = 0.01  # of the translations may differ: rounding may swap two with nearly the same score

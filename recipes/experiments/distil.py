@@ -11,17 +11,9 @@ from pathlib import Path
 from shapeshifter_fairseq.corpus import Corpus
 
 from ..console import Failed, Parser, is_dry_run, need_modules, say, variable
-from ..engine import (
-    USER_DIR,
-    Engine,
-    Progress,
-    Step,
-    fingerprint,
-    lines_of,
-    python,
-    refuse_foreign,
-    threads,
-)  # fmt: skip
+from ..engine import USER_DIR, Engine, Progress, Step, python, refuse_foreign
+from ..files import fingerprint, lines_of
+from ..parallel import threads
 from ..training import need_data
 
 ABOUT = """\

@@ -16,8 +16,9 @@ from shapeshifter_fairseq.plan import Family
 
 from ..console import Failed, Parser, folder, need_modules, numbers, positive, say
 from ..devices import Devices
-from ..engine import ROOT, Engine, Step, fingerprint, write
+from ..engine import ROOT, Engine, Step
 from ..experiment import add_dry_run
+from ..files import fingerprint, write
 from ..glue.setting import DENSE, EPOCHS, LR, MINILM, SHARED, Run, folder_of
 from ..glue.tasks import TASKS, files, write_from_hub
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 
 from ..console import Parser, say
-from ..engine import ROOT, write
+from ..engine import ROOT
+from ..files import write
 from ..results import examples, read_result, report
 from ..small import Small
 

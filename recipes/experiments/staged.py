@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import small
 from ..console import Failed, Parser, folder, numbers, positive, say
-from ..engine import ROOT, USER_DIR, Engine, Step, fingerprint, python, side_by_side, write
+from ..engine import ROOT, USER_DIR, Engine, Step, python
 from ..experiment import add_dry_run, report
+from ..files import fingerprint, write
+from ..parallel import side_by_side
 from ..results import read_result
 from ..small import UPDATES, Small
 

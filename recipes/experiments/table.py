@@ -15,8 +15,10 @@ from pathlib import Path
 
 from ..console import Failed, Parser, folder, numbers, positive, say, variable
 from ..devices import Devices
-from ..engine import ROOT, Engine, python, share_threads, side_by_side, write
+from ..engine import ROOT, Engine, python
 from ..experiment import add_dry_run
+from ..files import write
+from ..parallel import share_threads, side_by_side
 
 MODELS = "dense,shapeshifter,narrow,small"
 

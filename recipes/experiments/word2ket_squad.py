@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..console import Parser, folder, need_modules, number, positive, say
 from ..devices import Devices
-from ..engine import ROOT, Engine, Progress, Step, fingerprint, python
+from ..engine import ROOT, Engine, Progress, Step, python
 from ..experiment import add_dry_run
+from ..files import fingerprint
 from ..training import by_name
 from ..word2ket import add_embeddings, embeddings
 

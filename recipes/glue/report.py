@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from shapeshifter_fairseq.runs import COLOURS, spread, write_figure
 
-from ..engine import write
+from ..files import write
 from .setting import BATCH, DENSE, SHARED, TOKENS
 from .tasks import TASKS
 

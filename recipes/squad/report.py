@@ -11,7 +11,7 @@ from torch import nn
 
 from shapeshifter_fairseq.runs import table
 
-from ..engine import write
+from ..files import write
 from ..results import EXAMPLES, made_with
 from .questions import Question
 

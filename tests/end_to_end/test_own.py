@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.engine import lines_of as lines
+from recipes.files import lines_of as lines
 from tests.data_prep import made_up
 from tests.data_prep.scripts import prepare, refused
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from recipes.engine import lines_of as lines
+from recipes.files import lines_of as lines
 from shapeshifter_fairseq.corpus import SUBWORDS
 from tests.data_prep import made_up
 from tests.data_prep.scripts import Run, prepare

@@ -18,9 +18,10 @@ import torch
 from fairseq.modules import SinusoidalPositionalEmbedding
 
 import shapeshifter_fairseq.models  # noqa: F401  (lets checkpoints load weights-only)
-from recipes.engine import Engine, lines_of
+from recipes.engine import Engine
 from recipes.evaluation import RESULT, Evaluation
 from recipes.experiments.deploy import Deployment
+from recipes.files import lines_of
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.corpus import Corpus
 from shapeshifter_fairseq.fairseq_side.packing import pack
