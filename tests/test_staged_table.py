@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.experiments.staged import Run, compare
+from recipes.staged_report import Run, compare
 from tests.test_runs import cells, write
 
 MODEL = "low_rank-50"

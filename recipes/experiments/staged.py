@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
 
 from .. import small
 from ..console import Failed, Parser, folder, numbers, positive, say
@@ -18,18 +15,9 @@ from ..engine import ROOT, USER_DIR, Engine, Step, python
 from ..experiment import add_dry_run, report
 from ..files import fingerprint, write
 from ..parallel import side_by_side
-from ..results import read_result
 from ..small import UPDATES, Small
+from ..staged_report import WAYS, Run, compare
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-WAYS = {  # the folder's name, and what the table calls it
-    "before": "before",
-    "at-once": "at once",
-    "staged": "staged",
-    "scratch": "from scratch",
-}
 # With these options shapeshifter_transformer_tiny with 2,000 types keeps 50, 30 or 15% of the dense
 # model's parameters, about as much of the blocks as of the table (shapeshifter params --arch
 # shapeshifter_transformer_tiny --vocab 2000 ...). Monarch has two blocks: four at rank 2 or 3 are
@@ -112,24 +100,6 @@ def _parser() -> Parser:
         "another machine, say); the runs that it starts from must have finished")  # fmt: skip
     add_dry_run(parser)
     return parser
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model that is scored: the dense one, or a family at one size in one of `WAYS`."""
-
-    way: str
-    model: str = ""
-    seed: int = 1
-
-    @property
-    def folder(self) -> str:
-        return f"{self.model}{'-' * bool(self.model)}{self.way}.seed{self.seed}"
-
-    @property
-    def name(self) -> str:
-        """In the table."""
-        return f"{self.model.replace('-', ', ')}%, {WAYS[self.way]}" if self.model else "dense"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -260,68 +230,3 @@ def _divergences(run: Path) -> int:
     log = run / "train.log"
     text = log.read_text(encoding="utf-8") if log.exists() else ""
     return text.count("\nFloatingPointError: ")
-
-
-def compare(out: Path, runs: Sequence[Run]) -> str:
-    """Write staged.md and staged.png, about runs in a folder; returns the text."""
-    from shapeshifter_fairseq.runs import read_runs, table, write_figure
-
-    diverged = [run.folder for run in runs if (out / run.folder / "diverged").exists()]
-    there = [run for run in runs if run.folder not in diverged]
-    found = read_runs([f"{run.name}={out / run.folder}" for run in there])
-    curves = {run: read_result(out / run.folder)["validation"] for run in there}
-    best = {run: min(point["nll_loss"] for point in curve) for run, curve in curves.items()}
-    lost = [
-        run.folder
-        for run in there
-        if run.way in ("at-once", "staged") and not best[run] < best[Run("before", run.model)]
-    ]
-    text = "\n\n".join(
-        [
-            f"# {found['dense'][0]['recipe']}",
-            table(found),
-            "Validation set, mean and standard deviation over the seeds; nll in bits a subword.",
-            f"Gradients became NaN: {', '.join(diverged) or 'none'}. No better than before "
-            f"fine-tuning: {', '.join(lost) or 'none'}.",
-            "![](staged.png)",
-        ]
-    )
-    write_figure(plot(found, there), out / "staged.png")
-    write(out / "staged.md", text)
-    return text
-
-
-def plot(found: Mapping[str, list[dict[str, Any]]], runs: Sequence[Run]) -> Figure:
-    """BLEU against size: a panel for each family, a line for each way, a dot for each seed."""
-    from matplotlib.figure import Figure
-
-    from shapeshifter_fairseq.runs import COLOURS
-
-    families = list(dict.fromkeys(run.model.rpartition("-")[0] for run in runs if run.model))
-    figure = Figure(figsize=(1.2 + 2.9 * len(families), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
-    whole = found["dense"][0]
-    for axes, family in zip(panels, families):
-        dense = whole["scores"]["BLEU"]["value"]
-        axes.axhline(dense, color="black", ls="--", lw=1, label="dense")
-        for way, colour in zip(WAYS, (COLOURS[7], *COLOURS)):
-            of_way = [run for run in runs if run.way == way and run.model.startswith(f"{family}-")]
-            bleu = {
-                100 * group[0]["parameters"] / whole["parameters"]: [
-                    result["scores"]["BLEU"]["value"] for result in group
-                ]
-                for group in (found[name] for name in {run.name for run in of_way})
-            }
-            means = [fmean(bleu[size]) for size in sorted(bleu)]
-            axes.plot(sorted(bleu), means, color=colour, linewidth=1.6, label=WAYS[way])
-            for size, values in bleu.items():
-                axes.plot([size] * len(values), values, "o", color=colour, markersize=5)
-        axes.set_title(family, loc="left", fontsize=11)
-        axes.set_xlabel("parameters, % of dense")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.6)
-    panels[0].set_ylabel("BLEU, validation set")
-    panels[0].set_ylim(bottom=0)
-    lines, labels = panels[0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    return figure

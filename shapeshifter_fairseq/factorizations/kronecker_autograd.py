@@ -29,9 +29,7 @@ class Product(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, bias, A, B, scale, n, m, zero_row):
-        ctx.save_for_backward(x, A, B, scale)
-        ctx.sizes = n, m, zero_row
+    def forward(x, bias, A, B, scale, n, m, zero_row):
         n2 = B.shape[1]
         # In blocks here too, to save memory while W is built. (Multiplying x with them one by one,
         # each into its columns of the result, takes 1.3 times as long as one product.)
@@ -41,6 +39,11 @@ class Product(torch.autograd.Function):
                 A[part] * scale, B, part.start * n2, n, m, zero_row
             )
         return F.linear(x, W, bias)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, _, A, B, scale, *ctx.sizes = inputs
+        ctx.save_for_backward(x, A, B, scale)
 
     @staticmethod
     @once_differentiable
@@ -81,8 +84,7 @@ class Rows(torch.autograd.Function):
     """Rows of W, each from a slice of A and one of B, a few at a time, forward and backward."""
 
     @staticmethod
-    def forward(ctx, index, A, B, scale):
-        ctx.save_for_backward(index, A, B, scale)
+    def forward(index, A, B, scale):
         n2, left, right = B.shape[1], A * scale, B.transpose(0, 1)
         if len(index) > n2:  # with fewer rows, copying B would cost more than copying their slices
             right = right.contiguous()
@@ -91,6 +93,10 @@ class Rows(torch.autograd.Function):
             slices = left.index_select(0, some // n2), right.index_select(0, some % n2)
             torch.bmm(*slices, out=out)
         return rows.flatten(1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable

@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+from shapeshifter_fairseq import Plan, factorize
 from shapeshifter_fairseq.factorizations import Kronecker, cost, kronecker, kronecker_autograd, svd
 from shapeshifter_fairseq.factorizations.kronecker import balanced_shape
 from shapeshifter_fairseq.testing import ProjectionConformance, discarded
@@ -146,3 +148,19 @@ def test_few_terms_go_factor_by_factor(monkeypatch):
     factors.initialize_(0.05, gain=1.0)
     factors.linear(torch.randn(8, 1024)).sum().backward()
     assert factors.A.grad.abs().max() > 0
+
+
+def test_gradients_by_torch_func_are_those_of_backward():
+    """Of a lookup, and of a product for which W is built a second time."""
+    model = nn.Sequential(nn.Embedding(40, 1500), nn.Linear(1500, 1500))
+    factorize(model, Plan.parse("*=2"))
+    index = torch.arange(0, 40, 2)
+
+    def loss(parameters):
+        return torch.func.functional_call(model, parameters, (index,)).square().sum()
+
+    parameters = dict(model.named_parameters())
+    found = torch.func.grad(loss)(parameters)
+    loss(parameters).backward()
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(found[name], parameter.grad)
