@@ -70,13 +70,14 @@ def test_words_have_one_plain_space_between_them(tmp_path: Path) -> None:
     ]
     (tmp_path / "x.tsv").write_bytes(made_up.text(rows))
     out = [tmp_path / "train.de", tmp_path / "train.en"]
-    how = dict.fromkeys(("crawled", "held_out", "unique", "without_diacritics"), False)
-    said = clean.write(out, [[str(tmp_path / "x.tsv")] * 2], ("tab 1", "tab 2"), **how)
+    files, text = [[str(tmp_path / "x.tsv")] * 2], Text(markup=("tab 1", "tab 2"))
+    how = {"held_out": False, "without_diacritics": False}
+    said = clean.write(out, files, text, **how)
     assert said == "train: 2 kept, 2 empty"
     assert [path.read_text() for path in out] == ["10 000 €\na b\n", "ten thousand euros\nc d\n"]
     (tmp_path / "x.tsv").write_bytes(made_up.text(["a\tb", "no tab"]))
     with pytest.raises(ValueError, match="x.tsv, line 2 has no tab between two sentences"):
-        clean.write(out, [[str(tmp_path / "x.tsv")] * 2], ("tab 1", "tab 2"), **how)
+        clean.write(out, files, text, **how)
 
 
 def test_tokenises_as_moses_does() -> None:

@@ -96,10 +96,8 @@ class Chain:
         def make(out: Path) -> None:
             for split, pairs in names.items():
                 files = [out / f"{split}.{language}" for language in self.pair]
-                text = texts[split]
                 places = [[raw[name] for name in pair] for pair in pairs]
-                how = {"crawled": text.crawled, "unique": text.unique, "held_out": split != "train"}
-                self.note(clean.write(files, places, text.markup, **how, without_diacritics=plain))
+                self.note(clean.write(files, places, texts[split], split != "train", plain))
             if rule := self.facts.split:
                 splits.write(out, self.pair, rule, self.note)
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from shapeshifter_fairseq.corpus import one_space, spell
 
 from .archives import read_lines
+from .dataset import Text
 from .lines import open_text
 
 METADATA = re.compile(rb"<(?:url|talkid|keywords)>")
@@ -57,15 +58,10 @@ def _column(name: str, number: int) -> Iterator[bytes]:
 
 
 def clean_pairs(
-    names: Sequence[str],
-    count: Counter[str],
-    markup: str | tuple[str, str],
-    crawled: bool,
-    held_out: bool,
-    unique: bool,
+    names: Sequence[str], text: Text, held_out: bool, count: Counter[str]
 ) -> Iterator[tuple[str, str]]:
-    """The clean pairs of two texts, named as in archives.py; `count` says what was dropped."""
-    markups = [markup] * 2 if isinstance(markup, str) else markup
+    """The clean pairs of two files, named as in archives.py; `count` says what was dropped."""
+    markups = [text.markup] * 2 if isinstance(text.markup, str) else text.markup
     sides = [read(*each) for each in zip(names, markups)]
     seen: set[int] = set()
     for number, raw in enumerate(zip_longest(*sides), 1):
@@ -76,18 +72,18 @@ def clean_pairs(
         pair = []
         for name, line in zip(names, raw):
             try:
-                text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode("utf-8")
-                pair.append(one_space(text))
+                plain = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                pair.append(one_space(plain.decode("utf-8")))
             except UnicodeDecodeError as error:
                 byte = f"{name}, sentence {number}: byte {error.object[error.start]:#04x}"
-                if not crawled:
+                if not text.crawled:
                     raise ValueError(f"{byte} is not UTF-8; convert it with iconv") from None
         if len(pair) < 2:
             count["not UTF-8"] += 1
-        elif unique and hash(tuple(pair)) in seen:
+        elif text.unique and hash(tuple(pair)) in seen:
             count["duplicates"] += 1
         elif all(pair) or held_out:
-            if unique:
+            if text.unique:
                 seen.add(hash(tuple(pair)))
             count["kept"] += 1
             count["empty but kept"] += not all(pair)
@@ -98,21 +94,19 @@ def clean_pairs(
 
 def write(
     out: Sequence[Path],
-    texts: Sequence[Sequence[str]],
-    markup: str | tuple[str, str],
-    crawled: bool,
+    files: Sequence[Sequence[str]],
+    text: Text,
     held_out: bool,
-    unique: bool,
     without_diacritics: bool,
 ) -> str:
-    """Write several texts, cleaned, into two files; returns what was kept and dropped."""
+    """Write the pairs of files of a text, cleaned, into two; returns what was kept and dropped."""
     count: Counter[str] = Counter()
     with open_text(out[0], "w") as source, open_text(out[1], "w") as target:
-        for names in texts:
-            pairs = clean_pairs(names, count, markup, crawled, held_out, unique)
+        for names in files:
+            pairs = clean_pairs(names, text, held_out, count)
             for pair in tqdm(pairs, names[0], unit=" pairs", unit_scale=True, disable=None):
                 for path, file, line in zip(out, (source, target), pair):
                     file.write(f"{spell(line, path.suffix[1:], without_diacritics)}\n")
     if not count["kept"]:
-        raise ValueError(f"{texts[0][0]} and {texts[0][1]} hold no pair of sentences")
+        raise ValueError(f"{files[0][0]} and {files[0][1]} hold no pair of sentences")
     return f"{out[0].stem}: " + ", ".join(f"{n} {what}" for what, n in count.items() if n)
