@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import time
+from functools import partial
 
 from .test_experiment_runs import TINY, moses_data  # noqa: F401  (a fixture)
 from .test_experiments import ROOT, dry_run, environment, options, script
@@ -52,12 +53,16 @@ def test_ctrl_c_ends_all_trainings(moses_data, tmp_path):  # noqa: F811
         "dense,narrow,small",
     ]
     call += ["--data", moses_data, "--out", tmp_path, "--max-update", "90000", "--", *TINY]
-    with subprocess.Popen(call, env=environment(DEVICE="cpu"), stderr=subprocess.PIPE) as table:
+    # A shell's background jobs, and so what they start, ignore Ctrl-C.
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    how = {"env": environment(DEVICE="cpu"), "stderr": subprocess.PIPE, "preexec_fn": listens}
+    with subprocess.Popen(call, **how) as table:
         while len(logs := list(tmp_path.glob("*/train.log"))) < 2:
             assert table.poll() is None
             time.sleep(0.1)
         table.send_signal(signal.SIGINT)
-        assert "interrupted; run the same command again" in table.stderr.read().decode()
+        said = table.communicate(timeout=120)[1].decode()
+    assert "interrupted; run the same command again" in said
     assert {log.parent.name for log in logs} == {"dense.seed1", "narrow.seed1"}
     for log in logs:  # each process of a training holds this lock
         with (log.parent / "lock").open("a") as lock:
