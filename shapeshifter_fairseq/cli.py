@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -54,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _warn(message: Warning | str, *_: object) -> None:
+    print(f"shapeshifter: warning: {message}", file=sys.stderr)
+
+
 def _run(argv: Sequence[str]) -> int:
     parser = _Parser(prog="shapeshifter", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
@@ -64,12 +69,16 @@ def _run(argv: Sequence[str]) -> int:
             command.add_options(its_parser)
     args, args.fairseq_options = parser.parse_known_args(argv)
     if args.fairseq_options and args.run is not params.run:
-        parser.error(f"unrecognized arguments: {' '.join(args.fairseq_options)}")
+        files = not any(word.startswith("-") for word in args.fairseq_options)
+        hint = " (give options before all files or after them)" if files else ""
+        parser.error(f"unrecognized arguments: {' '.join(args.fairseq_options)}{hint}")
     logging.basicConfig(format="shapeshifter: %(message)s")
     # At import fairseq lists packages for speech that it did not find; nobody needs them here.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
-        args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            args.run(args)
     except BrokenPipeError:  # `| head`: else Python fails when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

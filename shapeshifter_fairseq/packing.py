@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,9 +29,11 @@ from .factorizations import family_named
 from .writing import whole_file
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_DAMAGED = (KeyError, TypeError, ValueError, OSError)
+_DAMAGED += (zipfile.BadZipFile, zlib.error, SafetensorError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # time of every entry: the same model gives the same bytes
 
 
@@ -56,7 +59,7 @@ class Packed:
     pre_norm: bool
     activation: str
     layernorm_embedding: bool
-    embed_scale: float
+    embed_scale: tuple[float, float]  # source and target
     positions: tuple[int, int]  # rows of a table of positions, source and target
     padding: int  # index of the padding token
     factors: tuple[Factors, ...]
@@ -126,11 +129,12 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         raise
     except FileNotFoundError as error:
         raise ShapeshifterError(f"there is no {file}") from error
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile, SafetensorError, OSError) as error:
+    except _DAMAGED as error:
         raise ShapeshifterError(
             f"{file} is truncated, or not a file that `shapeshifter pack` wrote: {error}"
         ) from error
-    part = folder.with_name(f"{folder.name}.part")
+    place = folder.resolve()  # a link stays a link
+    part = place.with_name(f".{place.name}.part")  # a name that nobody gives to a folder
     shutil.rmtree(part, ignore_errors=True)  # of a killed run
     try:
         part.mkdir(parents=True)
@@ -138,8 +142,8 @@ def unpack(file: Path, folder: Path, quantization: str = "int8") -> None:
         corpus.write(part)
         (part / corpus.subword_file).write_bytes(subwords)
         if there:
-            folder.rmdir()
-        part.rename(folder)
+            place.rmdir()
+        part.rename(place)
     except OSError as error:
         raise ShapeshifterError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
@@ -235,11 +239,11 @@ def _tree(packed: Packed, weights: dict[str, Tensor], side: str) -> SimpleNamesp
     layers = root.pop("layers")
     for name in ("layer_norm", "layernorm_embedding", "project_in_dim", "project_out_dim"):
         root.setdefault(name, None)
-    root["embed_scale"] = packed.embed_scale
+    number = int(side == "decoder")
+    root["embed_scale"] = packed.embed_scale[number]
     table = root.get("embed_positions", {}).get("weight")
     if table is None:
-        rows = packed.positions[side == "decoder"]
-        table = _sinusoids(rows, root["embed_tokens"]["weight"].shape[1])
+        table = _sinusoids(packed.positions[number], root["embed_tokens"]["weight"].shape[1])
     root["embed_positions"] = {"weights": table, "padding_idx": packed.padding}
     places = [place for place in layers if place != "bias"]
     made = _namespace(root)

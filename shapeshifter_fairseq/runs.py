@@ -7,6 +7,7 @@ standard deviation over their seeds. So they must have the same parameters and u
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -99,6 +100,10 @@ def _read(argument: str) -> tuple[str, Run]:
         raise ShapeshifterError(f"{path} is not the result of a recipe: {error}") from error
     if not isinstance(run, dict) or "recipe" not in run or not run.get("validation"):
         raise ShapeshifterError(f"{path} is not the result of a recipe")
+    if not _curve(run, "nll_loss")[0]:
+        raise ShapeshifterError(
+            f"{path} has no nll_loss: train with --criterion label_smoothed_cross_entropy"
+        )
     return name, run
 
 
@@ -167,8 +172,9 @@ def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> 
     for name, colour, group in _coloured(runs):
         for seed, run in enumerate(group):
             places, values = _curve(run, key, against)
+            finite = [point for point in zip(places, values) if math.isfinite(point[1])]
             tenth = places[-1] / 10  # 0 if the whole training took less than a second
-            late += [value for at, value in zip(places, values) if at > tenth or not tenth]
+            late += [value for at, value in finite if at > tenth or not tenth]
             axes.plot(places, values, color=colour, linewidth=1.6, label=name if not seed else "")
     # The first tenth of a training covers ten times the range of the rest: it may be cut off.
     margin = 0.05 * (max(late) - min(late)) or 0.5

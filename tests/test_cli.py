@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_user_dir_is_the_package():
         (["params", "--arch", "transformer"], "--vocab"),
         (["params", *IWSLT, "--vocab", "50"], "not both"),
         (["params", *IWSLT, "--layer-rank", "0"], "--layer-rank 0"),
+        (["params", *TINY, "--vocab", "50", "--layer-gain", "inf"], "a gain is a number above 0"),
+        (["params", *TINY, "--vocab", "50", "--encoder-attention-heads", "3"], "divisible by num_"),
+        (["params", *TINY, "--vocab", "50", "--decoder-embed-dim", "64"], "--share-all-embeddings"),
+        (["params", "--arch", "nonsense", "--vocab", "50", "--percent", "9"], "no such arch"),
+        (
+            ["params", "--arch", "word2ket_lstm_iwslt", "--vocab", "50", "--percent", "40"],
+            "does not have both",
+        ),
         (["params", *TINY, "--source-vocab", "50", "--target-vocab", "60"], "--joined-dictionary"),
         (["params", "--arch", "transformer", "--vocab", "2"], "too small"),
     ],
@@ -65,6 +74,19 @@ def test_mistakes_are_one_line(arguments, words, capsys):
     assert cli.main(arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and words in lines[0]
+
+
+def test_options_between_files_are_refused_with_the_way_out(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["average", "out.pt", "--force", "a.pt"])
+    error = capsys.readouterr().err
+    assert "unrecognized arguments: a.pt (give options before all files or after them)" in error
+
+
+def test_warnings_are_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(cli.params, "run", lambda _: warnings.warn("a row is zero", stacklevel=2))
+    assert cli.main(["params", *TINY]) == 0
+    assert capsys.readouterr().err == "shapeshifter: warning: a row is zero\n"
 
 
 def test_debugging_brings_the_traceback_back(monkeypatch):

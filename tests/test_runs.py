@@ -177,6 +177,7 @@ def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
         ("no JSON", "not the result of a recipe"),
         ("other JSON", "not the result of a recipe"),
         ("two benchmarks", "iwslt14.de-en and multi30k.en-de"),
+        ("no nll", "has no nll_loss"),
         ("two sets", "several sets, test and valid"),
         ("two beams", "several beams, 1 and 5"),
         ("other scores", "several lists of scores, BLEU and BLEU, tokenised BLEU"),
@@ -194,6 +195,8 @@ def test_mistakes_are_one_line(case, words, tmp_path, capsys):
         (odd / "result.json").write_text("[]")
     elif case == "two benchmarks":
         odd = write(tmp_path / "other", "dense", 2000, recipe="iwslt14.de-en")
+    elif case == "no nll":
+        odd = write(tmp_path / "other", "dense", 2000, validation=[{"updates": 1, "loss": 2.0}])
     elif case == "two sets":
         odd = write(tmp_path / "other", "dense", 2000, split="valid")
     elif case == "two beams":

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from ..fairseq_side.counting import count
 
     options = args.fairseq_options
-    if args.percent is not None or args.parameters:
+    if args.percent is not None or args.parameters is not None:
         options = _options_for_size(args, source, target, joined)
     counts = count(args.arch, source, target, joined, options)
     if options is not args.fairseq_options:
@@ -101,21 +101,34 @@ def _options_for_size(
     from ..fairseq_side.counting import parse
     from ..fairseq_side.sizing import Architecture
 
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     own.add_argument("--layer-rank", type=int)
     own.add_argument("--embed-rank", type=int)
     own.add_argument("--factorization")
-    fixed, others = own.parse_known_args(args.fairseq_options)
-    settings = parse(args.arch, others)
-    if "factorization" not in settings:
+    own.add_argument("--factor-plan")
+    try:
+        fixed, others = own.parse_known_args(args.fairseq_options)
+    except argparse.ArgumentError as error:
         raise ShapeshifterError(
-            f"--percent and --parameters find ranks, and --arch {args.arch} has none; change its "
-            "sizes, for example --encoder-embed-dim"
+            f"with --percent or --parameters, {error.argument_name} is a whole number"
+        ) from error
+    if fixed.factor_plan:
+        raise ShapeshifterError(
+            "--percent and --parameters find one rank for all layers and one for all embeddings; "
+            "leave --factor-plan out, or give it with --layer-rank and --embed-rank instead"
+        )
+    settings = parse(args.arch, others)
+    if "layer_rank" not in settings:
+        raise ShapeshifterError(
+            "--percent and --parameters find the ranks of layers and embeddings, and --arch "
+            f"{args.arch} does not have both; change its sizes, for example --encoder-embed-dim"
         )
     family = fixed.factorization or settings.factorization
     arch = Architecture(args.arch, source, target, joined, others)
-    if args.parameters:
+    if args.percent is None:
         most = _number(args.parameters)
+    elif not 0 < args.percent <= 100:
+        raise ShapeshifterError(f"--percent {args.percent:g}: give a number from 0 to 100")
     else:
         most = int(sum(arch.parts("--factor-plan", "*=dense")) * args.percent / 100)
     return [*others, *arch.within(most, family, fixed.layer_rank, fixed.embed_rank)]
@@ -126,5 +139,5 @@ def _number(text: str) -> int:
     scale = {"K": 10**3, "M": 10**6}.get(text[-1:].upper(), 1)
     try:
         return int(float(text[:-1] if scale > 1 else text) * scale)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: inf
         raise ShapeshifterError(f"--parameters {text}: give a number such as 3M or 300K") from None

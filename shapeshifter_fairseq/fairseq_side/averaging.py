@@ -68,7 +68,8 @@ def mean_of(checkpoints: Sequence[Path], *, ema: bool = False) -> dict[str, Any]
         name: means.get(first, tensor)
         for (name, first), tensor in zip(names.items(), model.values())
     }
-    state.setdefault("extra_state", {})["averaged"] = [path.name for path in checkpoints]
+    names_of_all = {"averaged": [path.name for path in checkpoints]}
+    state["extra_state"] = (state.get("extra_state") or {}) | names_of_all
     state.pop("last_optimizer_state", None)  # only needed to continue the training
     return state
 

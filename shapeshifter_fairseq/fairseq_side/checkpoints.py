@@ -58,7 +58,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         mapped = zipfile.is_zipfile(path)
         torch.serialization.add_safe_globals(IN_FILES)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+    model = state.get("model") if isinstance(state, dict) else None
+    if not isinstance(model, dict) or not all(isinstance(each, Tensor) for each in model.values()):
         raise ShapeshifterError(f"{path} is not a checkpoint of fairseq's: it holds no model")
     return state
 

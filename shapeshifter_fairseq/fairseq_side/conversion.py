@@ -87,8 +87,9 @@ def project_checkpoint(
         )
     # Files of pretrained embeddings; the checkpoint holds the trained tables.
     settings.encoder_embed_path = settings.decoder_embed_path = None
-    # A dense model may have trained with fully_sharded, which factorized models refuse.
+    # A dense model may have trained with these, which factorized models refuse.
     vars(settings).pop("ddp_backend", None)
+    settings.quant_noise_pq = settings.quant_noise_scalar = 0
     task = _dictionaries(dense, state, settings)
     model = _model(dense, state, settings, task)
     for name in FACTOR_OPTIONS:

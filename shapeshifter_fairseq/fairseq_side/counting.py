@@ -62,11 +62,6 @@ def build_models(
 
     Arguments and errors are those of `count`.
     """
-    if arch not in ARCH_MODEL_REGISTRY:
-        package, models = __package__.partition(".")[0], ARCH_MODEL_REGISTRY.items()
-        ours = sorted(name for name, model in models if model.__module__.startswith(package))
-        known = ", ".join(ours) or "none before `import shapeshifter_fairseq.models`"
-        raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {known}")
     task = task_with(source_vocab, target_vocab, joined)
     model = build_model(arch, model_options, task)
     dense = model
@@ -101,8 +96,14 @@ def parse(arch: str, model_options: Sequence[str]) -> argparse.Namespace:
     """Read the options of an architecture as fairseq-train does.
 
     Raises:
-        ShapeshifterError: if an option is unknown; fairseq would print 180 lines of usage.
+        ShapeshifterError: if there is no such architecture, or an option is unknown; fairseq would
+            print 180 lines of usage.
     """
+    if arch not in ARCH_MODEL_REGISTRY:
+        package, models = __package__.partition(".")[0], ARCH_MODEL_REGISTRY.items()
+        ours = sorted(name for name, model in models if model.__module__.startswith(package))
+        known = ", ".join(ours) or "none before `import shapeshifter_fairseq.models`"
+        raise ShapeshifterError(f"--arch {arch}: no such architecture; ours: {known}")
 
     def error(message: str) -> NoReturn:
         raise ShapeshifterError(f"{message}; fairseq-train --arch {arch} --help lists the options")

@@ -57,9 +57,8 @@ def _save(state: dict[str, Any], file: IO[bytes]) -> None:
     except (OSError, RuntimeError) as error:
         if not any(isinstance(cause, OSError) for cause in _chain(error)):
             raise  # the disk is not the reason
-        Path(file.name).unlink(
-            missing_ok=True
-        )  # an unfinished file; fairseq renames only whole ones
+        # It is unfinished; fairseq renames only whole ones.
+        Path(file.name).unlink(missing_ok=True)
         raise ShapeshifterError(_full(file.name.removesuffix(".tmp"), error)) from error
 
 
@@ -88,6 +87,8 @@ def one_line(error: BaseException) -> str | None:
             return None  # KeyboardInterrupt, say: the error before it is not the reason
         if isinstance(cause, ShapeshifterError):
             return str(cause)
+        if isinstance(cause, FileNotFoundError) and _passed(cause, "fairseq.models"):
+            return f"there is no file {cause.filename or cause}"  # --encoder-embed-path
         if isinstance(cause, FileNotFoundError) and _passed(cause, "fairseq.tasks.translation"):
             return f"{cause.filename or cause}: no data there; run fairseq-preprocess first"
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
@@ -115,6 +116,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _passed(error: BaseException, module: str) -> bool:
-    """Whether the error came up through a module."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals["__name__"] == module for frame, _ in frames)
+    """Whether the error came up through a module, or a package's."""
+    names = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(f"{name}.".startswith(f"{module}.") for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
@@ -70,7 +71,7 @@ def add_table_options(parser: ArgumentParser) -> None:
         help="gain of the embeddings: how far Adam's first update moves an entry of W, in "
         f"learning rates (default {EMBED_GAIN}, with --optimizer "
         f"{' or '.join(GRADIENT_OPTIMIZERS)} {SGD_GAIN}; a dense matrix has 1). Lower it if "
-        "training diverges",
+        "training diverges. Factors that are loaded from a checkpoint keep theirs",
     )
 
 
@@ -121,7 +122,7 @@ def plan_of(args: Namespace, ranks: Mapping[str, str]) -> Plan:
         ShapeshifterError: if an option does not parse, naming it.
     """
     for name, gain in gains_of(args).items():
-        if gain <= 0:
+        if not 0 < gain < math.inf:
             option = "--" + name.replace("_", "-")
             raise ShapeshifterError(f"{option} {gain}: a gain is a number above 0")
     origin = f"--factorization {args.factorization}"

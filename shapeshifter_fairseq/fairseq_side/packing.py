@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,8 +16,9 @@ from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES, Factorization
 from ..packing import Factors, Packed, Precision, unpack, write_packed
 from ..translating import Translator
-from .checkpoints import refuse_to_replace
+from .checkpoints import read_checkpoint, refuse_to_replace
 from .conversion import load_model
+from .weights import first_names
 
 
 def pack(
@@ -41,10 +44,15 @@ def pack(
         ShapeshifterError: if the model cannot be packed, or a file is missing.
     """
     refuse_to_replace(out, force)
-    corpus = Corpus.read(data)
-    corpus.dictionaries(data)
+    corpus = _corpus_of(checkpoint, data)
     model, settings = load_model(checkpoint, ema)
     encoder, decoder = model.encoder, model.decoder
+    *types, _ = corpus.dictionaries(data)
+    if types != (known := [side.embed_tokens.num_embeddings for side in (encoder, decoder)]):
+        raise ShapeshifterError(
+            f"--data {data}: its dictionaries have {types[0]} and {types[1]} types, those of "
+            f"{checkpoint} {known[0]} and {known[1]}; give the corpus that the model was trained on"
+        )
     _refuse_what_ctranslate2_lacks(settings)
     factors, weights, names = [], {}, {}
     first: dict[int, str] = {}
@@ -60,22 +68,23 @@ def pack(
         facts = made.n, made.m, made.rank, made.zero_row, made.chosen
         factors.append(Factors(name, family, *facts))
         weights |= {f"{name}.factors.{key}": value for key, value in made.state_dict().items()}
-    seen: dict[int, str] = {}
-    for name, weight in model.state_dict().items():
-        if ".factors." in name or name.endswith(("version", "_float_tensor")):
-            continue
-        if (at := weight.data_ptr()) in seen:
-            names[name] = seen[at]
+    dense = {
+        name: weight
+        for name, weight in model.state_dict().items()
+        if ".factors." not in name and not name.endswith(("version", "_float_tensor"))
+    }
+    for name, known in first_names(dense).items():
+        if name == known:
+            weights[name] = dense[name]
         else:
-            seen[at] = name
-            weights[name] = weight
+            names[name] = known
     packed = Packed(
         layers=(len(encoder.layers), len(decoder.layers)),
         heads=settings.encoder_attention_heads,
         pre_norm=settings.encoder_normalize_before,
         activation=settings.activation_fn,
         layernorm_embedding=encoder.layernorm_embedding is not None,
-        embed_scale=encoder.embed_scale,
+        embed_scale=(encoder.embed_scale, decoder.embed_scale),
         positions=tuple(_positions(side) for side in (encoder, decoder)),
         padding=encoder.padding_idx,
         factors=tuple(factors),
@@ -84,14 +93,37 @@ def pack(
     write_packed(out, packed, _without_empty(weights), corpus, data, precision)
 
 
+def _corpus_of(checkpoint: Path, data: Path) -> Corpus:
+    """A model's corpus, in the direction in which the model translates."""
+    corpus, state = Corpus.read(data), read_checkpoint(checkpoint)
+    found = (state.get("cfg") or {}).get("task") or state.get("args") or {}
+    task = vars(found) if isinstance(found, Namespace) else found
+    source, target = task.get("source_lang"), task.get("target_lang")
+    return replace(corpus, source=source, target=target) if source and target else corpus
+
+
 def _refuse_what_ctranslate2_lacks(settings: Namespace) -> None:
+    reasons = []
     try:
         fairseq._get_model_spec(Namespace(**{**vars(settings), "arch": "transformer"}))
     except ValueError as error:
         reasons = [line[2:] for line in str(error).splitlines() if line.startswith("- ")]
+    # Its check overlooks these.
+    has = partial(getattr, settings)
+    for option, given in (
+        ("--cross-self-attention", has("cross_self_attention", False)),
+        ("--no-cross-attention", has("no_cross_attention", False)),
+        (
+            "--no-decoder-final-norm",
+            settings.decoder_normalize_before and has("no_decoder_final_norm", False),
+        ),
+        ("--decoder-output-dim", settings.decoder_output_dim != settings.decoder_embed_dim),
+    ):
+        reasons += [f"Option {option} is not supported"] * bool(given)
+    if reasons:
         raise ShapeshifterError(
             f"CTranslate2, which runs unpacked models, cannot do this: {'; '.join(reasons)}"
-        ) from error
+        )
 
 
 def _positions(side) -> int:
@@ -113,7 +145,7 @@ def check(
     """
     from sacrebleu.metrics import BLEU
 
-    corpus = Corpus.read(data)
+    corpus = _corpus_of(checkpoint, data)
     source, target = (
         (data / "raw" / f"valid.{side}").read_text(encoding="utf-8").split("\n")[:-1]
         for side in (corpus.source, corpus.target)

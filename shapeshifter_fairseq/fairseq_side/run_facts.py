@@ -60,8 +60,9 @@ def _seconds(validation: list[dict[str, float]], extra_state: dict[str, Any]) ->
 
 
 def _mean_nll(logged: list[dict[str, str]]) -> float | None:
-    """None if a training was too short to log it."""
-    return fmean(float(each["nll_loss"]) for each in logged) if logged else None
+    """None if a training was too short to log it, or its criterion does not."""
+    found = [float(each["nll_loss"]) for each in logged if "nll_loss" in each]
+    return fmean(found) if found else None
 
 
 def _logged(log: str, kind: str) -> list[dict[str, str]]:

@@ -38,11 +38,6 @@ def stage_in_trainer() -> None:
     @functools.wraps(original)
     def with_stages(self, cfg, task, model, criterion, quantizer=None) -> None:
         if getattr(model, "stages", None) is not None:
-            if quantizer is not None:
-                raise ShapeshifterError(
-                    "--quantization-config-path does not work with --stage-updates: both change "
-                    "the layers while they train"
-                )
             quantizer = Staging()
         original(self, cfg, task, model, criterion, quantizer)
 
@@ -140,7 +135,10 @@ class Staging:
 
 def _refuse_what_cannot_work(cfg: DictConfig) -> None:
     copies = "it keeps a copy of the parameters, which would stay dense"
-    optimizer = getattr(cfg.optimizer, "_name", None)
+    best = "a stage raises the loss, so that larger models from before it would stay the best"
+    optimizer, schedule = (
+        getattr(each, "_name", None) for each in (cfg.optimizer, cfg.lr_scheduler)
+    )
     for option, given, why in (
         ("--store-ema", cfg.ema.store_ema, copies),
         ("--use-bmuf", cfg.optimization.use_bmuf, copies),
@@ -148,6 +146,12 @@ def _refuse_what_cannot_work(cfg: DictConfig) -> None:
         ("--zero-sharding os", cfg.distributed_training.zero_sharding == "os", copies),
         ("--optimizer composite", optimizer == "composite", "it is several optimizers"),
         ("--patience", cfg.checkpoint.patience > 0, "a stage raises the loss, which would end it"),
+        ("--keep-best-checkpoints", cfg.checkpoint.keep_best_checkpoints > 0, best),
+        (
+            "--lr-scheduler reduce_lr_on_plateau",
+            schedule == "reduce_lr_on_plateau",
+            "a stage raises the loss, which would lower the rate",
+        ),
     ):
         if given:
             raise ShapeshifterError(f"{option} does not work with --stage-updates: {why}")

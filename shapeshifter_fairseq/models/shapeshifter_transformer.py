@@ -40,6 +40,7 @@ from ..undrawn import Undrawn
 _UNSUPPORTED = {
     "quant_noise_pq": "it drops blocks of a stored dense weight, and none is stored",
     "quant_noise_scalar": "it quantizes stored dense weights, and none is stored",
+    "quantization_config_path": "it quantizes stored dense weights, and none is stored",
     "adaptive_softmax_cutoff": "its clusters split the output matrix, which is factorized whole",
     "adaptive_input": "its clusters split the embedding table, which is factorized whole",
     "encoder_embed_path": "a pretrained table is dense; here it is trained in factors",
@@ -77,8 +78,13 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         plan, gains = plan_of(args, TRANSFORMER_RANKS), gains_of(args)
         staged, undrawn = args.stage_updates is not None, Undrawn()
         # A matrix that becomes factors at once does not need its numbers.
-        with nullcontext() if staged or plan.is_dense else undrawn:
-            model = super().build_model(args, task)
+        try:
+            with nullcontext() if staged or plan.is_dense else undrawn:
+                model = super().build_model(args, task)
+        except ShapeshifterError:
+            raise
+        except (ValueError, AssertionError) as error:  # sizes and ties that do not fit each other
+            raise ShapeshifterError(str(error)) from error
         say_what_is_lowered(plan, model)
         if not plan.is_dense:
             build_together(model)

@@ -15,12 +15,14 @@ from pathlib import Path
 import ctranslate2
 import pytest
 import torch
+from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.data import Dictionary
 
 from shapeshifter_fairseq import ShapeshifterError, cli
+from shapeshifter_fairseq.fairseq_side.packing import _refuse_what_ctranslate2_lacks
 from shapeshifter_fairseq.packing import _tokens, unpack
 
-from .conftest import FORKS
+from .conftest import FORKS, train
 from .test_old_checkpoints import FOLDER
 from .test_project_and_fold import generate
 
@@ -37,6 +39,9 @@ def data(corpus, two_dictionaries, tmp_path_factory) -> dict[str, Path]:
         (found[name] / "corpus.json").write_text(json.dumps(facts))
         (found[name] / "bpecodes").write_text("#version: 0.2\ns 1</w>\n")
     return found
+
+
+DAMAGES = ["cut", "foreign", "text", "missing", "weights", "bits", "release"]
 
 
 def packed(name: str, data: dict[str, Path], out: Path, *more: str) -> Path:
@@ -57,6 +62,54 @@ def test_it_translates_as_fairseq_does(name, data, tmp_path):
     expected = [text for _, text in generate(data[name], FOLDER / f"{name}.pt", "--beam", "2")]
     assert found == expected
     assert (folder / "corpus.json").is_file() and (folder / "bpecodes").is_file()
+
+
+def test_sides_of_different_width(two_dictionaries, data, tmp_path):
+    """Each side multiplies its embeddings by the root of its own width."""
+    save, file = tmp_path / "save", tmp_path / "x.pack"
+    widths = ["--encoder-embed-dim", "32", "--decoder-embed-dim", "16"]
+    arch = ["--arch", "shapeshifter_transformer"]  # which ties nothing
+    train(two_dictionaries, save, *arch, *widths, "--max-update", "20", "--no-epoch-checkpoints")
+    checkpoint = save / "checkpoint_last.pt"
+    call = ["pack", checkpoint, file, "--data", data["families"], "--precision", "fp32"]
+    assert cli.main([str(word) for word in call]) == 0
+    unpack(file, tmp_path / "folder", "float32")
+    model = ctranslate2.Translator(str(tmp_path / "folder"), intra_threads=1)
+    texts = (two_dictionaries.parent / f"test.{side}" for side in ("xx", "yy"))
+    test = [text.read_text().splitlines() for text in texts]
+    pairs = [[line.split() for line in side] for side in test]
+    found = [sum(score.log_probs) for score in model.score_batch(*pairs)]
+    (ours,), _, task = load_model_ensemble_and_task([str(checkpoint)])
+    expected = []
+    for source, target in zip(*test):
+        x, y = (
+            dictionary.encode_line(line, add_if_not_exist=False).long()
+            for dictionary, line in ((task.src_dict, source), (task.tgt_dict, target))
+        )
+        before = torch.cat([y[-1:], y[:-1]])[None]
+        out = ours.eval()(x[None], torch.tensor([len(x)]), before)
+        log_probs = ours.get_normalized_probs(out, log_probs=True)[0]
+        expected.append(log_probs.gather(1, y[:, None]).sum().item())
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_model_against_the_direction_of_its_corpus(data, tmp_path):
+    """fairseq-train --source-lang yy --target-lang xx."""
+    state = torch.load(FOLDER / "kronecker.pt", weights_only=True)
+    state["cfg"]["task"] |= {"source_lang": "yy", "target_lang": "xx"}
+    torch.save(state, tmp_path / "x.pt")
+    call = ["pack", tmp_path / "x.pt", tmp_path / "x.pack", "--data", data["kronecker"]]
+    assert cli.main([str(word) for word in call]) == 0
+    unpack(tmp_path / "x.pack", tmp_path / "folder")
+    facts = json.loads((tmp_path / "folder" / "corpus.json").read_text())
+    assert (facts["source"], facts["target"]) == ("yy", "xx")
+
+
+def test_another_corpus_is_refused(data, tmp_path, capsys):
+    call = ["pack", str(FOLDER / "kronecker.pt"), str(tmp_path / "x.pack"), "--data"]
+    assert cli.main([*call, str(data["families"])]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "give the corpus that the model was trained" in error
 
 
 def test_the_same_model_makes_the_same_small_file(data, tmp_path):
@@ -80,15 +133,18 @@ def test_no_file_is_replaced_and_no_folder(data, tmp_path, capsys, monkeypatch):
     with pytest.raises(ShapeshifterError, match="mine exists; choose another folder"):
         unpack(file, tmp_path / "mine")
     (tmp_path / "empty").mkdir()
-    unpack(file, tmp_path / "empty")
-    assert (tmp_path / "empty" / "model.bin").is_file()
+    (tmp_path / "empty.part").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    unpack(file, tmp_path / "link")
+    assert (tmp_path / "empty" / "model.bin").is_file() and (tmp_path / "link").is_symlink()
+    assert (tmp_path / "empty.part").is_dir()  # somebody's
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ShapeshifterError, match="exists; choose another folder"):
         unpack(file, Path("."))
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "text", "missing", "weights", "release"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp_path):
     file = packed("kronecker", data, tmp_path / "x.pack")
     if damage == "cut":
@@ -98,6 +154,10 @@ def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp
             archive.writestr("../../evil", "x")
     elif damage == "text":
         file.write_text("no archive")
+    elif damage == "bits":
+        content = bytearray(file.read_bytes())
+        content[content.index(b"weights.safetensors") + 200] ^= 0xFF
+        file.write_bytes(content)
     elif damage == "missing":
         file.unlink()
     else:
@@ -106,7 +166,7 @@ def test_what_is_no_packed_file_is_one_line_and_leaves_nothing(damage, data, tmp
         if damage == "weights":
             entries["weights.safetensors"] = entries["weights.safetensors"][:-100]
         else:
-            entries["model.json"] = entries["model.json"].replace(b'"format": 1', b'"format": 0')
+            entries["model.json"] = entries["model.json"].replace(b'"format": 2', b'"format": 1')
         with zipfile.ZipFile(file, "w") as archive:
             for name, content in entries.items():
                 archive.writestr(name, content)
@@ -174,7 +234,7 @@ def test_killed_before_the_result_has_its_name_it_goes_on(command, data, tmp_pat
     process.start()
     process.join(300)
     assert process.exitcode == -signal.SIGKILL
-    assert not made.exists() and made.with_name(f"{made.name}.part").exists()
+    assert not made.exists() and list(tmp_path.glob("*.part"))
     assert cli.main(call) == 0 and made.exists()
     assert not list(tmp_path.glob("*.part"))
 
@@ -191,6 +251,19 @@ def test_what_ctranslate2_lacks_is_refused(data, tmp_path, capsys):
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and "Option --activation-fn tanh is not supported" in error
     assert "; Option --no-token-positional-embeddings is not supported" in error
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["cross_self_attention", "no_cross_attention", "no_decoder_final_norm", "decoder_output_dim"],
+)
+def test_what_its_converter_overlooks_is_refused_too(option):
+    state = torch.load(FOLDER / "kronecker.pt", weights_only=True)
+    settings = state["args"] or state["cfg"]["model"]
+    settings.decoder_normalize_before = True
+    setattr(settings, option, True)
+    with pytest.raises(ShapeshifterError, match=f"Option --{option.replace('_', '-')} is not sup"):
+        _refuse_what_ctranslate2_lacks(settings)
 
 
 def test_nothing_is_unpacked_where_nothing_can_be_written(data, tmp_path, capsys):

@@ -304,7 +304,10 @@ def test_params_says_that_there_are_no_ranks(capsys):
     call = ["params", "--arch", "delight_transformer_tiny", "--vocab", "60"]
     assert cli.main([*call, "--percent", "20"]) == 2
     error = capsys.readouterr().err
-    assert "--arch delight_transformer_tiny has none" in error and len(error.splitlines()) == 1
+    assert (
+        "--arch delight_transformer_tiny does not have both" in error
+        and len(error.splitlines()) == 1
+    )
     assert cli.main([*call[:2], "delight", *call[3:]]) == 2
     assert "delight_transformer_iwslt, " in capsys.readouterr().err
 
