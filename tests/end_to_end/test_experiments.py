@@ -44,10 +44,14 @@ def dry_run(name: str, *arguments: str, **variables: str) -> dict[str, list[str]
     """The commands of a dry run by their first word; of several, the first."""
     said = script(name, "--dry-run", *arguments, **{"DEVICE": "cpu", **variables})
     commands: dict[str, list[str]] = {}
-    for line in said.splitlines():
-        words = shlex.split(line)
+    for words in commands_of(said):
         commands.setdefault(words[0], words)
     return commands
+
+
+def commands_of(said: str) -> list[list[str]]:
+    """The words of each command of a dry run, without the file that takes its output."""
+    return [shlex.split(line.partition(" >")[0]) for line in said.splitlines()]
 
 
 def options(words: list[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from tests.data_prep.scripts import prepare
 from tests.test_prepare_localisation import wheels  # noqa: F401  (a fixture)
 
 from .conftest import ROOT, SMALL, TRAINING
-from .test_experiments import environment
+from .test_experiments import commands_of, environment
 from .test_experiments import script as script_anywhere
 
 SETTING = [*SMALL, *TRAINING, "--no-epoch-checkpoints", "--save-interval-updates", "2"]
@@ -170,15 +170,10 @@ def test_families_are_trained_scored_and_compared(data, tmp_path):
         assert said.count(f"{step}: already there, skipped") == 2
 
 
-def _commands(said: str) -> list[list[str]]:
-    """The words of each command of a dry run, without the file that takes its output."""
-    return [shlex.split(line.partition(" >")[0]) for line in said.splitlines()]
-
-
 def test_all_families_have_about_equal_parameters():
     said = script("families.sh", "--dry-run")
     totals = {}
-    for words in _commands(said):
+    for words in commands_of(said):
         if words[0] == "fairseq-train":
             given = words[words.index("--save-dir") :]
             name = Path(given[1]).name.partition(".")[0]
@@ -190,7 +185,7 @@ def test_all_families_have_about_equal_parameters():
 
 def test_the_sizes_of_staged_are_what_their_names_say():
     said = script("staged.sh", "--dry-run", "--seeds", "1")
-    trained = [words for words in _commands(said) if "--save-dir" in words]
+    trained = [words for words in commands_of(said) if "--save-dir" in words]
     assert len(trained) == 1 + 9 * 3
     for words in trained[1:]:
         given = words[words.index("--save-dir") :]
