@@ -29,7 +29,7 @@ it is done, the translations are in the folder OUT.teacher."""
 
 EPILOG = """\
 environment:
-  SHARD             sentences in a shard, roughly (default 20000)
+  SHARD             sentences in a shard, roughly (default 20000); more than a batch holds
   WORKERS           processes that binarise (default: one for each core)
   DEVICE            cuda or cpu (default: cuda where torch sees a GPU)
   DRY_RUN           if not empty: print the commands and run nothing
