@@ -224,7 +224,7 @@ class Engine:
         """
         line, last = shlex.join(map(str, command)), ""
         if self.dry:
-            to = f" >{shlex.quote(str(log))} 2>&1" if log else ""
+            to = f" >>{shlex.quote(str(log))} 2>&1" if log else ""
             self._show(f"{shown(line)}{to}")
             return
         log = log or self.log

@@ -39,9 +39,12 @@ class Evaluation:
         need_data(data)
         if self.split not in ("valid", "test"):
             raise Failed(f"SPLIT={self.split}: choose valid or test")
-        for text in self._texts(data, Corpus.read(data)):
-            if not text.is_file():
-                raise Failed(f"there is no {text}; run the script in data-prep/ again")
+        corpus = Corpus.read(data)
+        pair = f"{self.split}.{corpus.source}-{corpus.target}.{corpus.target}.idx"
+        source = data / "raw" / f"{self.split}.{corpus.source}"  # for the examples of a report
+        for file in (data / pair, source, *self._texts(data, corpus)):
+            if not file.is_file():
+                raise Failed(f"there is no {file}; run the script in data-prep/ again")
 
     def _texts(self, data: Path, corpus: Corpus) -> list[Path]:
         """The files of the set, binarised, plain and, where there is a tokeniser, tokenised."""

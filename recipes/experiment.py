@@ -24,9 +24,10 @@ from .results import write_result
 from .training import DROPOUT, by_name, train
 
 AVERAGED = 10  # checkpoints, the last ones
-OURS, DELIGHT = "shapeshifter_transformer_", "delight_transformer_"  # architectures
+OURS, DELIGHT = "shapeshifter_transformer", "delight_transformer_"  # architectures
 # Options of fairseq-train that a recipe sets.
-NOT_AFTER = {"--arch", "--max-update", "--save-dir", "--seed", "--user-dir"}
+NOT_AFTER = {"--arch", "-a", "--max-update", "--save-dir", "--seed", "--user-dir"}
+NOT_AFTER |= {"--source-lang", "--target-lang"}
 FAMILIES = {"lowrank": "low_rank", "monarch": "monarch/blocks=4", "phm": "phm"}
 
 OUTPUT = """\
@@ -119,7 +120,7 @@ class Experiment:
                 f"--model delight: --arch {self.arch} has no counterpart in DeLighT; give --arch "
                 f"{DELIGHT}iwslt (or _wmt16, _wmt14, _tiny) without --model"
             )
-        return self.arch.replace(OURS, DELIGHT)
+        return self.arch.replace(f"{OURS}_", DELIGHT)
 
     def _setting(self, args: argparse.Namespace) -> str:
         return self.setting.format(updates=args.max_update)
@@ -129,8 +130,8 @@ class Experiment:
         args, more = self._parser().split(arguments)
         if theirs := by_name(more).keys() & NOT_AFTER:
             raise Failed(
-                f"{theirs.pop()} after --: the recipe sets it, and names results by it; see --help "
-                "for --seed, --max-update, --out, and recipes/own.sh for --arch"
+                f"{min(theirs)} after --: the recipe sets it; see --help for --seed, --max-update, "
+                "--out and --data, and recipes/own.sh for --arch"
             )
         pair = f"{self.source}-{args.target}"
         data = args.data or ROOT / "data-bin" / f"{self.dataset}.{pair}"

@@ -24,8 +24,8 @@ def side_by_side(
         Failed: the error of the first one that failed.
     """
     with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(chain) for chain in chains]
         try:
+            running = [pool.submit(chain) for chain in chains]
             wait(running)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -130,4 +130,6 @@ class Small:
                 self.score(engine, best, split=split)
                 report(engine, self.data, self.corpus, recipe, name, best)
 
+        if not self.dry:
+            Evaluation(split).need(self.data)
         side_by_side(self.jobs, [partial(one, name) for name in runs])

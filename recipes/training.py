@@ -23,6 +23,7 @@ PAPERS = [
 ]
 DROPOUT = ("--dropout", "0.3")  # theirs too
 # Options that do not make it another training: how often it saves and validates.
+_CONTENT = "content of the corpus"  # a corpus of the same name may be another one
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 
 
@@ -52,13 +53,12 @@ def train(
             need_modules("wandb", way_out="pip install wandb, or leave --wandb-project out")
         need_data(data)
     begun = any(save.glob("checkpoint*.pt"))
-    made_from = {"data": data.absolute().name, **by_name(others)}
+    made_from = {"data": data.resolve().name, **by_name(others)}
     known = engine.stamps().get("train")
     # (Runs of earlier releases did not note it.)
-    if not engine.dry and not (begun and known and "corpus" not in known["made_from"]):
-        made_from["corpus"] = fingerprint(
-            *sorted([*data.glob("dict.*"), *data.glob("train.*.idx")])
-        )
+    if not engine.dry and not (begun and known and _CONTENT not in known["made_from"]):
+        files = [*sorted(data.glob("dict.*.txt")), *sorted(data.glob("train*.idx"))]
+        made_from[_CONTENT] = fingerprint(*files)
     batch = ["--max-tokens", str(own.max_tokens)]
     if own.tokens_per_update:
         batch = devices.share(own.tokens_per_update, own.max_tokens)

@@ -98,7 +98,7 @@ def _read(argument: str) -> tuple[str, Run]:
         raise ShapeshifterError(f"there is no {path}: has the recipe finished?") from error
     except ValueError as error:
         raise ShapeshifterError(f"{path} is not the result of a recipe: {error}") from error
-    if not isinstance(run, dict) or "recipe" not in run or not run.get("validation"):
+    if not isinstance(run, dict) or not {"recipe", "split", "scores", "validation"} <= run.keys():
         raise ShapeshifterError(f"{path} is not the result of a recipe")
     if not _curve(run, "nll_loss")[0]:
         raise ShapeshifterError(

@@ -168,17 +168,21 @@ def test_a_file_is_written_whole_or_not_at_all(engine):
 
 
 def test_ctrl_c_ends_what_runs_and_begins_nothing_more():
-    begun, stop = [], threading.Event()
+    begun, stop, main = [], threading.Event(), threading.main_thread().ident
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def chain(number: int) -> None:
         begun.append(number)
-        if number == 1:  # the second of the two that run
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        assert stop.wait(20)
+        stop.wait(20)
 
-    with pytest.raises(KeyboardInterrupt):
-        side_by_side(2, [partial(chain, number) for number in range(5)], interrupted=stop.set)
-    assert sorted(begun) == [0, 1]
+    # When all chains are waiting for their turn, or run.
+    threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            side_by_side(2, [partial(chain, number) for number in range(5)], stop.set)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sorted(begun) == [0, 1] and stop.is_set()
 
 
 def test_chains_run_side_by_side_and_one_that_fails_stops_no_other():

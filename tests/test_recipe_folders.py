@@ -34,7 +34,8 @@ def data(tmp_path: Path) -> Path:
     """A corpus of two sentences, as far as the scripts look at it themselves."""
     folder = tmp_path / "the data"
     (folder / "raw").mkdir(parents=True)
-    for name in ("dict.de.txt", "dict.en.txt", "test.de-en.de.bin", "sentencepiece.bpe.model"):
+    names = ("dict.de.txt", "dict.en.txt", "test.de-en.de.bin", "test.de-en.en.idx")
+    for name in (*names, "sentencepiece.bpe.model", "raw/test.de"):
         (folder / name).write_text(name)
     (folder / "raw" / "test.en").write_text("a b c d e\nf g h i j\n")
     facts = {"source": "de", "target": "en", "subwords": "sentencepiece"}
@@ -86,12 +87,12 @@ def test_another_corpus_of_the_same_name_is_another_training(data, tmp_path):
     before = dictionary.read_text()
     dictionary.write_text("another corpus")
     error = script("train.sh", data, run, *ARCH, DEVICE="cpu", fails=True)
-    assert "begun with other options: it had corpus " in error
+    assert "begun with other options: it had content of the corpus " in error
     dictionary.write_text(before)
     assert "already there, skipped" in script("train.sh", data, run, *ARCH, DEVICE="cpu")
     # The first releases did not note the corpus.
     steps = json.loads((run / "steps.json").read_text())
-    del steps["train"]["made_from"]["corpus"]
+    del steps["train"]["made_from"]["content of the corpus"]
     (run / "steps.json").write_text(json.dumps(steps))
     assert "already there, skipped" in script("train.sh", data, run, *ARCH, DEVICE="cpu")
 
@@ -139,7 +140,7 @@ def test_what_would_fail_after_the_training_fails_before(data, tmp_path):
     error = script("iwslt14.de-en.sh", *call, tmp_path / "run", SPLIT="dev", fails=True)
     assert "SPLIT=dev: choose valid or test" in error
     error = script("iwslt14.de-en.sh", *call, tmp_path / "run", SPLIT="valid", fails=True)
-    assert f"there is no {data}/raw/valid.en" in error
+    assert f"there is no {data}/valid.de-en.en.idx" in error
 
 
 def test_the_second_machine_may_be_the_first_to_start(data, tmp_path):

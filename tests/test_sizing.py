@@ -126,7 +126,7 @@ def test_the_command_prints_options_that_have_the_size(wanted, share, capsys):
         (["--parameters", "inf"], "--parameters inf: give a number such as 3M"),
         (["--parameters", ""], "give a number such as 3M"),
         (["--percent", "0.1"], "numbers; it needs"),
-        (["--percent", "nan"], "--percent nan: give a number from 0 to 100"),
+        (["--percent", "nan"], "--percent nan: give a number above 0, at most 100"),
         (["--percent", "20", "--embed-rank", "dense"], "--embed-rank is a whole number"),
         (["--percent", "20", "--factor-plan", "*.fc1=4"], "leave --factor-plan out"),
         (["--data", "nowhere"], "give --data or the dictionary sizes"),

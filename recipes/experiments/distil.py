@@ -131,7 +131,7 @@ class Lesson:
         without = ("train.*", ".stamp")
         if self.engine.dry:
             there = shlex.quote(str(folder))
-            said = f"cp -r {shlex.quote(str(self.data))} {there} && rm -f"
+            said = f"mkdir -p {there} && cp -r {shlex.quote(str(self.data))}/. {there} && rm -f"
             say(" ".join([said, *(f"{there}/{pattern}" for pattern in without)]))
         else:
             ignored = shutil.ignore_patterns(*without)

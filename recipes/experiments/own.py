@@ -15,7 +15,7 @@ ABOUT = """\
 Train any architecture on any prepared corpus, with the recipe of the papers' experiments.
 data-prep/prepare-own.sh, or another script of data-prep/, makes DATA."""
 
-ARCH = f"{OURS}iwslt"
+ARCH = f"{OURS}_iwslt"
 
 
 class Own(Experiment):

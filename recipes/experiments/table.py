@@ -85,7 +85,9 @@ def main(arguments: Sequence[str]) -> None:
     share_threads(jobs)
     os.environ["NPROC"] = "1"
     trainings = Trainings(time.monotonic() + 60 * args.minutes, args.dry_run)
-    chains = [partial(trainings.run, run, command) for run, command in runs.items()]
+    # Those that an earlier call finished come first: they are skipped in seconds.
+    order = sorted(runs, key=lambda run: not (run / "result.json").exists())
+    chains = [partial(trainings.run, run, runs[run]) for run in order]
     failed = None
     try:
         side_by_side(jobs, chains, interrupted=trainings.stop)
@@ -124,8 +126,8 @@ class Trainings:
             subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,
         ):
             self.running.append(process)
-            with suppress(subprocess.TimeoutExpired):
-                status = process.wait(left)
+            with suppress(subprocess.TimeoutExpired):  # the end may have come nearer: `stop`
+                status = process.wait(max(0, min(left, self.end - time.monotonic())))
             _end(process)
             self.running.remove(process)
         if status:
@@ -136,8 +138,9 @@ class Trainings:
         say(f"{run.name}: {'done' if status == 0 else 'stopped, the time is over'}")
 
     def stop(self) -> None:
-        """Stop those that are running."""
-        for process in self.running:
+        """Stop those that are running, and let no more begin."""
+        self.end = -inf
+        for process in list(self.running):
             _end(process)
 
 
@@ -156,5 +159,5 @@ def _compare(out: Path, there: Sequence[Path], runs: Sequence[Path]) -> None:
         with Engine(out).alone() as engine:
             engine.run(python("shapeshifter_fairseq", "compare", *named, "--out", out), "compare")
         text = f"{(out / 'compare.md').read_text(encoding='utf-8')}\n{text}".strip()
-        write(out / "compare.md", text)
+    write(out / "compare.md", text)
     say(f"{text}\nresults: {out}")

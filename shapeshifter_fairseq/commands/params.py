@@ -128,7 +128,7 @@ def _options_for_size(
     if args.percent is None:
         most = _number(args.parameters)
     elif not 0 < args.percent <= 100:
-        raise ShapeshifterError(f"--percent {args.percent:g}: give a number from 0 to 100")
+        raise ShapeshifterError(f"--percent {args.percent:g}: give a number above 0, at most 100")
     else:
         most = int(sum(arch.parts("--factor-plan", "*=dense")) * args.percent / 100)
     return [*others, *arch.within(most, family, fixed.layer_rank, fixed.embed_rank)]

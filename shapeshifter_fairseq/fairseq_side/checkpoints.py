@@ -76,6 +76,8 @@ def newest_checkpoint(folder: Path) -> tuple[Path, int, bool] | None:
     for path in folder.glob("checkpoint*.pt"):
         if zipfile.is_zipfile(path):  # the directory of a zip archive is its end
             state = read_checkpoint(path)
+            if not (state.get("extra_state") and state.get("optimizer_history")):
+                continue  # not of a training
             loss, best = (state["extra_state"].get(name) for name in ("val_loss", "best"))
             is_best = loss is not None and loss == best  # as fairseq decides; None: not validated
             updates = state["optimizer_history"][-1]["num_updates"]

@@ -84,7 +84,7 @@ class ShapeshifterTransformerModel(FactorizedModel, TransformerModel):
         except ShapeshifterError:
             raise
         except (ValueError, AssertionError) as error:  # sizes and ties that do not fit each other
-            raise ShapeshifterError(str(error)) from error
+            raise ShapeshifterError(f"these sizes or ties cannot be: {error}") from error
         say_what_is_lowered(plan, model)
         if not plan.is_dense:
             build_together(model)

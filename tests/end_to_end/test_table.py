@@ -55,18 +55,32 @@ def test_ctrl_c_ends_all_trainings(moses_data, tmp_path):  # noqa: F811
     call += ["--data", moses_data, "--out", tmp_path, "--max-update", "90000", "--", *TINY]
     # A shell's background jobs, and so what they start, ignore Ctrl-C.
     listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    how = {"env": environment(DEVICE="cpu"), "stderr": subprocess.PIPE, "preexec_fn": listens}
+    how = {
+        "env": environment(DEVICE="cpu", JOBS="2"),
+        "stderr": subprocess.PIPE,
+        "preexec_fn": listens,
+    }
     with subprocess.Popen(call, **how) as table:
         while len(logs := list(tmp_path.glob("*/train.log"))) < 2:
             assert table.poll() is None
             time.sleep(0.1)
         table.send_signal(signal.SIGINT)
-        said = table.communicate(timeout=120)[1].decode()
+        try:
+            said = table.communicate(timeout=120)[1].decode()
+        finally:
+            table.kill()
     assert "interrupted; run the same command again" in said
     assert {log.parent.name for log in logs} == {"dense.seed1", "narrow.seed1"}
     for log in logs:  # each process of a training holds this lock
         with (log.parent / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.2)
     assert not (tmp_path / "small.seed1").exists()
 
 
