@@ -188,6 +188,7 @@ class Engine:
         return None
 
     def stamps(self) -> dict[str, Any]:
+        """What steps.json says, by the name of the step."""
         with contextlib.suppress(FileNotFoundError):
             return json.loads((self.folder / "steps.json").read_text(encoding="utf-8"))
         return {}

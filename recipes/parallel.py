@@ -1,4 +1,4 @@
-"""Several trainings at once on one machine."""
+"""Work side by side on the cores of one machine."""
 
 from __future__ import annotations
 

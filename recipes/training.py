@@ -22,8 +22,8 @@ PAPERS = [
     *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
 ]
 DROPOUT = ("--dropout", "0.3")  # theirs too
-# Options that do not make it another training: how often it saves and validates.
 _CONTENT = "content of the corpus"  # a corpus of the same name may be another one
+# Options that do not make it another training: how often it saves and validates.
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 
 

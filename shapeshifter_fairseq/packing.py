@@ -32,8 +32,11 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 FORMAT = 2
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_DAMAGED = (KeyError, TypeError, ValueError, OSError)
-_DAMAGED += (zipfile.BadZipFile, zlib.error, SafetensorError)
+# What reading a damaged file raises.
+_DAMAGED = (
+    *(KeyError, TypeError, ValueError, OSError),
+    *(zipfile.BadZipFile, zlib.error, SafetensorError),
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # time of every entry: the same model gives the same bytes
 
 

@@ -97,7 +97,8 @@ class Chain:
             for split, pairs in names.items():
                 files = [out / f"{split}.{language}" for language in self.pair]
                 places = [[raw[name] for name in pair] for pair in pairs]
-                self.note(clean.write(files, places, texts[split], split != "train", plain))
+                how = {"held_out": split != "train", "without_diacritics": plain}
+                self.note(clean.write(files, places, texts[split], **how))
             if rule := self.facts.split:
                 splits.write(out, self.pair, rule, self.note)
 

@@ -2,9 +2,9 @@
 
 The sentences stay as they were written. What goes: byte order marks, and pairs with an empty side,
 unless they are held out: a validation or test set is never filtered. Words have one space between
-them: a no-break space would glue them for what cuts subwords, and some programs take a carriage
-return or U+2028 for the end of a line. Bytes that are not UTF-8 are an error that names file and
-sentence; in crawled text the pair is dropped and counted.
+them, because a no-break space would glue words where subwords are cut, and some programs take a
+carriage return or U+2028 for the end of a line. Bytes that are not UTF-8 are an error that names
+file and sentence; in crawled text the pair is dropped and counted.
 
 The markup of IWSLT and WMT is no good XML (an & may stand alone): it is taken line by line, as
 fairseq's preparation and sacreBLEU do. Entities such as &amp; stay: papers' test sets hold them.
@@ -51,10 +51,12 @@ def read(name: str, markup: str) -> Iterator[bytes]:
 
 def _column(name: str, number: int) -> Iterator[bytes]:
     for place, line in enumerate(read_lines(name), 1):
-        columns = line.rstrip(b"\r\n").split(b"\t")
-        if len(columns) < 2 and line.strip():  # a blank line is an empty pair
+        if not line.strip():
+            yield b""  # a blank line is an empty pair
+            continue
+        if len(columns := line.rstrip(b"\r\n").split(b"\t")) < 2:
             raise ValueError(f"{name}, line {place} has no tab between two sentences")
-        yield columns[number - 1] if line.strip() else b""
+        yield columns[number - 1]
 
 
 def clean_pairs(
