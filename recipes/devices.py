@@ -90,7 +90,7 @@ class Devices:
                 raise Failed(
                     f"{share} tokens of an update on one device do not divide into batches of "
                     f"about {largest}; give another --tokens-per-update, such as "
-                    f"{fewest * largest * self.count}"
+                    f"{-(-share // fewest) * fewest * self.count}"
                 )
         return ["--max-tokens", str(share // frequency), "--update-freq", str(frequency)]
 

@@ -22,8 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from shapeshifter_fairseq.writing import part_of
+
 from .console import Failed, is_full, reason_of, say
-from .files import part_of, write
+from .files import write
 
 ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = ROOT / "shapeshifter_fairseq"
@@ -75,6 +77,9 @@ class Engine:
         log: name of the log in it.
         dry: print the commands of the steps, and run nothing.
         show: prints the commands.
+
+    Raises:
+        Failed: if fairseq cannot use such a folder.
     """
 
     def __init__(
@@ -85,6 +90,8 @@ class Engine:
         dry: bool = False,
         show: Callable[[str], object] = say,
     ) -> None:
+        if os.pathsep in str(folder):
+            raise Failed(f"{folder}: fairseq takes '{os.pathsep}' for the end of a path; rename it")
         self.folder, self.log, self.dry = folder, folder / log, dry
         self._show = show
         self._lock: list[int] = []
@@ -182,19 +189,23 @@ class Engine:
     def _known(self, step: Step) -> dict[str, Any] | None:
         """The stamp of the result that is there, if it is known."""
         if not step.folder:
-            return self.stamps().get(step.name)
+            return self._stamps().get(step.name)
         with contextlib.suppress(FileNotFoundError, ValueError):  # ValueError: an earlier release's
             return json.loads((step.makes / ".stamp").read_text(encoding="utf-8"))
         return None
 
-    def stamps(self) -> dict[str, Any]:
+    def made_from(self, name: str) -> Any:
+        """What the result of a step was made from, by the step's name; None if it is not known."""
+        return (self._stamps().get(name) or {}).get("made_from")
+
+    def _stamps(self) -> dict[str, Any]:
         """What steps.json says, by the name of the step."""
         with contextlib.suppress(FileNotFoundError):
             return json.loads((self.folder / "steps.json").read_text(encoding="utf-8"))
         return {}
 
     def _remember(self, step: Step, stamp: dict[str, Any] | None) -> None:
-        stamps = {**self.stamps(), step.name: stamp}
+        stamps = {**self._stamps(), step.name: stamp}
         write(self.folder / "steps.json", json.dumps(stamps, indent=1))
 
     def note(self, text: str) -> None:

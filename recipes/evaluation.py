@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -20,6 +21,14 @@ from .training import need_data
 RESULT = "evaluation.json"
 
 
+def need_checkpoint(checkpoint: Path) -> None:
+    """Stop now if fairseq cannot read a checkpoint."""
+    if not checkpoint.is_file():
+        raise Failed(f"there is no checkpoint {checkpoint}; train first (recipes/train.sh)")
+    if os.pathsep in str(checkpoint):
+        raise Failed(f"{checkpoint}: fairseq takes '{os.pathsep}' for the end of a path; rename it")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How a set is translated and scored."""
@@ -32,19 +41,33 @@ class Evaluation:
     options: Sequence[str] = ()  # of fairseq-generate, added to beam 5
     cpu: bool = False  # leave a GPU alone
 
-    def need(self, data: Path) -> None:
-        """Stop now if something that it needs is missing."""
+    def need(self, data: Path, checkpoint: Path | None = None) -> Corpus:
+        """Stop now if something that it needs is missing.
+
+        Args:
+            data: the prepared corpus.
+            checkpoint: the model, if it is trained already.
+
+        Returns:
+            the corpus, in the direction in which the model translates it
+        """
         score = "rouge_score" if self.scores == "rouge" else "sacrebleu"
         need_modules("fairseq_cli", score, "sacremoses", "sentencepiece", "subword_nmt")
         need_data(data)
         if self.split not in ("valid", "test"):
             raise Failed(f"SPLIT={self.split}: choose valid or test")
         corpus = Corpus.read(data)
-        pair = f"{self.split}.{corpus.source}-{corpus.target}.{corpus.target}.idx"
+        if checkpoint:
+            need_checkpoint(checkpoint)
+            from shapeshifter_fairseq.fairseq_side.checkpoints import corpus_of
+
+            corpus = corpus_of(checkpoint, data)
+        binarised = _binarised(data, self.split, corpus)
         source = data / "raw" / f"{self.split}.{corpus.source}"  # for the examples of a report
-        for file in (data / pair, source, *self._texts(data, corpus)):
+        for file in (binarised, source, *self._texts(data, corpus)):
             if not file.is_file():
                 raise Failed(f"there is no {file}; run the script in data-prep/ again")
+        return corpus
 
     def _texts(self, data: Path, corpus: Corpus) -> list[Path]:
         """The files of the set, binarised, plain and, where there is a tokeniser, tokenised."""
@@ -62,8 +85,6 @@ class Evaluation:
         plain = data / "raw" / f"{self.split}.{corpus.target}"
         made_from: dict[str, Any] = {}
         if not engine.dry:
-            if not checkpoint.is_file():
-                raise Failed(f"there is no checkpoint {checkpoint}; train first")
             # The scores depend on the checkpoint, the options and the texts, not on the name of a
             # folder.
             made_from = {
@@ -161,6 +182,13 @@ class Evaluation:
                 for name, score in scores.items()
             },
         }
+
+
+def _binarised(data: Path, split: str, corpus: Corpus) -> Path:
+    """The index of a set's target side; fairseq finds one that was binarised the other way, too."""
+    pair = corpus.source, corpus.target
+    ways = [data / f"{split}.{'-'.join(each)}.{pair[1]}.idx" for each in (pair, pair[::-1])]
+    return next(filter(Path.is_file, ways), ways[0])
 
 
 def _sacrebleu(

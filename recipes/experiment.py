@@ -21,13 +21,10 @@ from .engine import ROOT, Engine, Step, python
 from .evaluation import RESULT, Evaluation
 from .files import write
 from .results import write_result
-from .training import DROPOUT, by_name, train
+from .training import DROPOUT, check_added, train
 
 AVERAGED = 10  # checkpoints, the last ones
 OURS, DELIGHT = "shapeshifter_transformer", "delight_transformer_"  # architectures
-# Options of fairseq-train that a recipe sets.
-NOT_AFTER = {"--arch", "-a", "--max-update", "--save-dir", "--seed", "--user-dir"}
-NOT_AFTER |= {"--source-lang", "--target-lang"}
 FAMILIES = {"lowrank": "low_rank", "monarch": "monarch/blocks=4", "phm": "phm"}
 
 OUTPUT = """\
@@ -128,11 +125,7 @@ class Experiment:
     def main(self, arguments: Sequence[str]) -> None:
         """Run the recipe with the user's options."""
         args, more = self._parser().split(arguments)
-        if theirs := by_name(more).keys() & NOT_AFTER:
-            raise Failed(
-                f"{min(theirs)} after --: the recipe sets it; see --help for --seed, --max-update, "
-                "--out and --data, and recipes/own.sh for --arch"
-            )
+        check_added(more)
         pair = f"{self.source}-{args.target}"
         data = args.data or ROOT / "data-bin" / f"{self.dataset}.{pair}"
         label, flags = self.model(args, data, more)
@@ -165,8 +158,6 @@ class Experiment:
             if report(engine, data, corpus, recipe, label, out / "averaged.pt"):
                 say((out / "report.md").read_text(encoding="utf-8"))
 
-        if os.pathsep in str(out):
-            raise Failed(f"{out}: fairseq-generate takes '{os.pathsep}' for the end of a path")
         engine = Engine(out, dry=args.dry_run)
         if where.node_rank:  # the first machine does the rest
             out.mkdir(parents=True, exist_ok=True)
@@ -180,7 +171,8 @@ class Experiment:
                 dry = Engine(out, dry=True, show=commands.append)
                 train_in(dry)
                 after_training(dry)
-                write(out / "commands.sh", "\n".join(commands))
+                here = f"cd -- {shlex.quote(os.getcwd())}"  # folders may be relative
+                write(out / "commands.sh", "\n".join([here, *commands]))
             after_training(engine)
         if not args.dry_run:
             say(f"results: {out}")

@@ -5,17 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-
-def part_of(path: Path) -> Path:
-    """The name of a result until it is whole."""
-    return path.with_name(f"{path.name}.part")
+from shapeshifter_fairseq.writing import whole_file
 
 
 def write(path: Path, text: str) -> None:
     """Write a text, whole or not at all."""
-    part = part_of(path)
-    part.write_text(f"{text}\n", encoding="utf-8")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(f"{text}\n", encoding="utf-8")
 
 
 def lines_of(path: Path) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from shapeshifter_fairseq.writing import whole_file
 
@@ -19,12 +21,17 @@ from .files import fingerprint
 PAPERS = [
     *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", "1e-4"),
     *("--lr", "5e-4", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "15000"),
-    *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
+    *("--criterion", "label_smoothed_cross_entropy"),
 ]
+LABEL_SMOOTHING = ("--label-smoothing", "0.1")  # an option of that criterion
 DROPOUT = ("--dropout", "0.3")  # theirs too
 _CONTENT = "content of the corpus"  # a corpus of the same name may be another one
 # Options that do not make it another training: how often it saves and validates.
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
+# Options of fairseq-train that the recipes set.
+_SET = {"--arch", "-a", "--max-update", "--save-dir", "--seed", "--user-dir"}
+_SET |= {"--source-lang", "-s", "--target-lang", "-t"}
+_CRITERIA = ("label_smoothed_cross_entropy", "cross_entropy")  # those that log their nll
 
 
 def train(
@@ -52,21 +59,18 @@ def train(
         if "--wandb-project" in by_name(others):
             need_modules("wandb", way_out="pip install wandb, or leave --wandb-project out")
         need_data(data)
-    begun = any(save.glob("checkpoint*.pt"))
-    made_from = {"data": data.resolve().name, **by_name(others)}
-    known = engine.stamps().get("train")
-    # (Runs of earlier releases did not note it.)
-    if not engine.dry and not (begun and known and _CONTENT not in known["made_from"]):
-        files = [*sorted(data.glob("dict.*.txt")), *sorted(data.glob("train*.idx"))]
-        made_from[_CONTENT] = fingerprint(*files)
+    criterion = by_name(others).get("--criterion", _CRITERIA[0])
+    loss = LABEL_SMOOTHING if criterion == _CRITERIA[0] else ()
     batch = ["--max-tokens", str(own.max_tokens)]
     if own.tokens_per_update:
         batch = devices.share(own.tokens_per_update, own.max_tokens)
-        made_from["--tokens-per-update"] = own.tokens_per_update
-    else:
-        made_from["--max-tokens"] = own.max_tokens
-    # Left out, because they make no other training: how often it saves, its length, the devices.
-    made_from = {name: made_from[name] for name in made_from if name not in _NO_DIFFERENCE}
+    begun = any(save.glob("checkpoint*.pt"))
+    made_from = _made_from(data, own, others)
+    before = engine.made_from("train") if begun else None
+    # (Runs of earlier releases did not note the content.)
+    if not engine.dry and (before is None or _CONTENT in before):
+        files = [*sorted(data.glob("dict.*.txt")), *sorted(data.glob("train*.idx"))]
+        made_from[_CONTENT] = fingerprint(*files)
     main_node = devices.node_rank == 0
     log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
     on_cpu = devices.device == "cpu"
@@ -76,7 +80,17 @@ def train(
             # Killed after the last update: fairseq would make one more.
             say(f"train: {save} has its {updates} updates already")
             return
-        command = [data, "--user-dir", USER_DIR, "--save-dir", save, *PAPERS, *dropout, *batch]
+        command = [
+            data,
+            "--user-dir",
+            USER_DIR,
+            "--save-dir",
+            save,
+            *PAPERS,
+            *loss,
+            *dropout,
+            *batch,
+        ]
         command += ["--seed", "1", "--update-epoch-batch-itr", "True", "--log-format", "json"]
         # A short training has more lines: they move the bar.
         command += ["--log-interval", max(1, min(20, updates // 50))]
@@ -98,6 +112,14 @@ def train(
         engine.do(step)
     elif not engine.is_done(step):  # the first machine records the steps
         make(save)
+
+
+def _made_from(data: Path, own: argparse.Namespace, others: Sequence[str]) -> dict[str, Any]:
+    """What makes it the same training: neither its length nor its devices."""
+    size = "--tokens-per-update" if own.tokens_per_update else "--max-tokens"
+    all_of_it = {"data": data.resolve().name, **by_name(others)}
+    all_of_it[size] = own.tokens_per_update or own.max_tokens
+    return {name: value for name, value in all_of_it.items() if name not in _NO_DIFFERENCE}
 
 
 def _own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -132,12 +154,27 @@ def by_name(options: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for word in options:
-        if word.startswith("--"):
+        if re.match("--?[a-z]", word):
             name, _, value = word.partition("=")
             found[name] = value
         elif name:
             found[name] = f"{found[name]} {word}".strip()
     return found
+
+
+def check_added(options: Sequence[str]) -> None:
+    """Stop now if a recipe cannot use an option of fairseq-train that a person adds after --."""
+    given = by_name(options)
+    if theirs := given.keys() & _SET:
+        raise Failed(
+            f"{min(theirs)} after --: the script sets it; give --seed, --max-update, --out and "
+            "--data before --, and --arch to recipes/own.sh"
+        )
+    if (criterion := given.get("--criterion")) not in (None, *_CRITERIA):
+        raise Failed(
+            f"--criterion {criterion}: a report needs its nll_loss; choose {' or '.join(_CRITERIA)}"
+            ", or train with recipes/train.sh, which makes no report"
+        )
 
 
 def need_data(data: Path) -> None:

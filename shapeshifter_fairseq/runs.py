@@ -51,9 +51,11 @@ def read_runs(arguments: Sequence[str]) -> Runs:
     """
     named = [_read(argument) for argument in arguments]
     for what, value_of in _ALIKE.items():
-        if len(values := sorted({value_of(run) for _, run in named})) > 1:
+        first_with = {value_of(run): path for path, (_, run) in reversed([*zip(arguments, named)])}
+        if len(first_with) > 1:
+            one, other, *_ = sorted(f"{value} ({path})" for value, path in first_with.items())
             raise ShapeshifterError(
-                f"these runs have several {what}, {' and '.join(values)}: their scores cannot be "
+                f"these runs have several {what}, {one} and {other}: their scores cannot be "
                 "compared"
             )
     runs: Runs = {}
@@ -119,7 +121,7 @@ def table(runs: Runs) -> str:
     training = all(run["last_training_nll"] is not None for run in _all(runs))
     rows = [
         [
-            name,
+            name.replace("|", r"\|"),
             f"{sizes[name]:,} ({100 * sizes[name] / sizes[whole]:.1f}%)",
             f"{group[0]['updates']:,}",
             str(len(group)),

@@ -9,6 +9,11 @@ from pathlib import Path
 from .errors import ShapeshifterError
 
 
+def part_of(path: Path) -> Path:
+    """The name of a result until it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
 @contextmanager
 def whole_file(out: Path) -> Iterator[Path]:
     """Inside, write to the path that this gives; the file takes its name at the end, if all went
@@ -17,7 +22,7 @@ def whole_file(out: Path) -> Iterator[Path]:
     Raises:
         ShapeshifterError: if it cannot be written, for example because the disk is full.
     """
-    part = out.with_name(f"{out.name}.part")
+    part = part_of(out)
     try:
         yield part
         part.replace(out)

@@ -119,9 +119,9 @@ def test_a_refused_call_leaves_the_commands_of_the_one_before(data, tmp_path):
 @pytest.mark.parametrize(
     "option, words",
     [
-        (["--seed", "2"], "see --help for --seed"),
-        (["--arch=transformer"], "recipes/own.sh for --arch"),
-        (["--tokens-per-update", "40009"], "such as 40960"),
+        (["--seed", "2"], "before --"),
+        (["--arch=transformer"], "--arch to recipes/own.sh"),
+        (["--tokens-per-update", "40009"], "such as 40010"),
         (["--log-format", "simple"], "leave it out"),
         (["--log-format=none"], "leave it out"),
         (["--disable-validation"], "--validate-interval-updates N"),
@@ -136,7 +136,7 @@ def test_options_without_which_there_is_no_report_are_refused_before_anything(op
 def test_what_would_fail_after_the_training_fails_before(data, tmp_path):
     call = ["--data", data, "--out"]
     error = script("iwslt14.de-en.sh", *call, tmp_path / "at 10:30", DEVICE="cpu", fails=True)
-    assert "at 10:30: fairseq-generate takes ':' for the end of a path" in error
+    assert "at 10:30: fairseq takes ':' for the end of a path; rename it" in error
     error = script("iwslt14.de-en.sh", *call, tmp_path / "run", SPLIT="dev", fails=True)
     assert "SPLIT=dev: choose valid or test" in error
     error = script("iwslt14.de-en.sh", *call, tmp_path / "run", SPLIT="valid", fails=True)

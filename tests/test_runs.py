@@ -176,11 +176,11 @@ def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
         ("nothing there", "has the recipe finished"),
         ("no JSON", "not the result of a recipe"),
         ("other JSON", "not the result of a recipe"),
-        ("two benchmarks", "iwslt14.de-en and multi30k.en-de"),
+        ("two benchmarks", "iwslt14.de-en (OTHER) and multi30k.en-de (GOOD)"),
         ("no nll", "has no nll_loss"),
-        ("two sets", "several sets, test and valid"),
-        ("two beams", "several beams, 1 and 5"),
-        ("other scores", "several lists of scores, BLEU and BLEU, tokenised BLEU"),
+        ("two sets", "several sets, test (GOOD) and valid (OTHER)"),
+        ("two beams", "several beams, 1 (OTHER) and 5 (GOOD)"),
+        ("other scores", "lists of scores, BLEU (OTHER) and BLEU, tokenised BLEU (GOOD)"),
         ("a seed twice", "NAME=RUN"),
         ("a name for two trainings", "1,000 and 2,000 updates"),
         ("a name for two models", "2,000 and 2,001 parameters"),
@@ -213,6 +213,7 @@ def test_mistakes_are_one_line(case, words, tmp_path, capsys):
         odd = write(tmp_path / "other", "dense", 2001, seed=2)
     assert cli.main(["compare", good, str(odd), "--out", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.splitlines()
+    words = words.replace("GOOD", good).replace("OTHER", str(odd))
     assert len(lines) == 1 and words in lines[0]
     assert not (tmp_path / "out").exists()
 

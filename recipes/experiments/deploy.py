@@ -17,7 +17,7 @@ from shapeshifter_fairseq.corpus import Corpus
 
 from ..console import Failed, Parser, need_modules, say
 from ..engine import USER_DIR, Engine, Step, python
-from ..evaluation import RESULT, Evaluation, read_evaluation
+from ..evaluation import RESULT, Evaluation, need_checkpoint, read_evaluation
 from ..files import fingerprint, lines_of, write
 from ..parallel import share_threads
 
@@ -57,17 +57,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("out", type=Path, metavar="OUT_DIR", nargs="?")
     args = parser.parse_args(arguments)
     need_modules("ctranslate2", way_out="run: bash recipes/install.sh fairseq recipes deploy")
-    if not args.checkpoint.is_file():
-        raise Failed(f"there is no checkpoint {args.checkpoint}; train first (recipes/train.sh)")
+    need_checkpoint(args.checkpoint)
     share_threads()
     data = Path(os.environ.get("DATA") or _data_of(args.checkpoint))
     out = args.out or args.checkpoint.parent / "deployed"
     split, beam = os.environ.get("SPLIT") or "test", os.environ.get("BEAM") or "5"
     evaluation = Evaluation(split, options=["--beam", beam], cpu=True)
-    evaluation.need(data)
+    corpus = evaluation.need(data, args.checkpoint)
     with Engine(out).alone() as engine:
-        deployment = Deployment(engine, data, Corpus.read(data), args.checkpoint, evaluation)
-        deployment.make()
+        Deployment(engine, data, corpus, args.checkpoint, evaluation).make()
     say(f"""
 Translate standard input, plain text, one sentence a line:
   {shlex.join(python("shapeshifter_fairseq", "translate", out / "int8"))} <input.txt >output.txt""")

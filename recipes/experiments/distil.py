@@ -12,6 +12,7 @@ from shapeshifter_fairseq.corpus import Corpus
 
 from ..console import Failed, Parser, is_dry_run, need_modules, say, variable
 from ..engine import USER_DIR, Engine, Progress, Step, python, refuse_foreign
+from ..evaluation import need_checkpoint
 from ..files import fingerprint, lines_of
 from ..parallel import threads
 from ..training import need_data
@@ -50,8 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     if not is_dry_run():
         need_modules("fairseq_cli")
         need_data(args.data)
-        if not args.teacher.is_file():
-            raise Failed(f"there is no checkpoint {args.teacher}; train first (recipes/train.sh)")
+        need_checkpoint(args.teacher)
         refuse_foreign(args.out)
         if args.out.exists() and args.out.samefile(args.data):
             raise Failed(f"{args.out} is DATA itself; choose another folder")

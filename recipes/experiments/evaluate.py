@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     if evaluation.scores not in ("bleu", "rouge"):
         raise Failed(f"SCORES={evaluation.scores}: choose bleu or rouge")
     engine = Engine(args.out_dir, dry=is_dry_run())
-    if not engine.dry:
-        evaluation.need(args.data)
+    data = args.data
+    corpus = Corpus.read(data) if engine.dry else evaluation.need(data, args.checkpoint)
     with engine.alone():
-        evaluation.run(engine, args.data, Corpus.read(args.data), args.checkpoint)
+        evaluation.run(engine, data, corpus, args.checkpoint)

@@ -11,6 +11,7 @@ from ..console import Parser, number, positive, say
 from ..engine import ROOT, Engine, python
 from ..experiment import add_dry_run
 from ..small import UPDATES, Small
+from ..training import check_added
 
 # The ranks are those at which shapeshifter_transformer_tiny with 2,000 types has 297 to 304
 # thousand parameters, a fifth of the dense model's (`shapeshifter params` counts). word2ket and
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     add("--no-table", action="store_true", help="only train and score (on another machine, say)")
     add_dry_run(parser)
     args, more = parser.split(arguments)
+    check_added(more)
     for name in args.families:
         if name not in FAMILIES:
             parser.error(f"there is no family '{name}'; known: {' '.join(FAMILIES)}")

@@ -17,6 +17,7 @@ from ..files import fingerprint, write
 from ..parallel import side_by_side
 from ..small import UPDATES, Small
 from ..staged_report import WAYS, Run, compare
+from ..training import check_added
 
 # With these options shapeshifter_transformer_tiny with 2,000 types keeps 50, 30 or 15% of the dense
 # model's parameters, about as much of the blocks as of the table (shapeshifter params --arch
@@ -105,6 +106,7 @@ def _parser() -> Parser:
 def main(arguments: Sequence[str]) -> None:
     parser = _parser()
     args, more = parser.split(arguments)
+    check_added(more)
     families = args.families or FAMILIES
     for family in families:
         if family not in FAMILIES:

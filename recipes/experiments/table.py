@@ -19,6 +19,7 @@ from ..engine import ROOT, Engine, python
 from ..experiment import add_dry_run
 from ..files import write
 from ..parallel import share_threads, side_by_side
+from ..training import check_added
 
 MODELS = "dense,shapeshifter,narrow,small"
 
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     add("--out", type=folder, metavar="DIR", help="results (default runs/table.RECIPE)")
     add_dry_run(parser)
     args, more = parser.split(arguments)
+    check_added(more)
     recipe = args.recipe.removesuffix(".sh")
     if not (ROOT / "recipes" / f"{recipe}.sh").is_file():
         parser.error(f"there is no recipes/{recipe}.sh")
@@ -81,10 +83,18 @@ def main(arguments: Sequence[str]) -> None:
         for model in args.models.split(",")
     }
     on_gpu = Devices.find(args.dry_run).device == "cuda"
-    jobs = 1 if args.dry_run else variable("JOBS", len(runs) if on_gpu else 2)
+    jobs = variable("JOBS", len(runs) if on_gpu else 2)
     share_threads(jobs)
     os.environ["NPROC"] = "1"
-    trainings = Trainings(time.monotonic() + 60 * args.minutes, args.dry_run)
+    if args.dry_run:
+        for run, command in runs.items():
+            if subprocess.run(command, check=False).returncode:
+                raise Failed(f"the recipe refuses {run.name}")
+        return
+    trainings = Trainings(time.monotonic() + 60 * args.minutes)
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(end) is not signal.SIG_IGN:  # nohup
+            signal.signal(end, signal.default_int_handler)  # the trainings would go on
     # Those that an earlier call finished come first: they are skipped in seconds.
     order = sorted(runs, key=lambda run: not (run / "result.json").exists())
     chains = [partial(trainings.run, run, runs[run]) for run in order]
@@ -93,8 +103,7 @@ def main(arguments: Sequence[str]) -> None:
         side_by_side(jobs, chains, interrupted=trainings.stop)
     except Failed as error:
         failed = error
-    if not args.dry_run:
-        _compare(out, [run for run in runs if run in trainings.done], list(runs))
+    _compare(out, [run for run in runs if run in trainings.done], list(runs))
     if failed:
         raise failed
 
@@ -105,16 +114,12 @@ class Trainings:
 
     end: float
     """When their time is over, by time.monotonic()."""
-    dry: bool
     done: set[Path] = field(default_factory=set)
     """Folders of those that ran to their ends."""
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def run(self, run: Path, command: list[str]) -> None:
         """Train and score one model, or stop it when the time is over."""
-        if self.dry:
-            subprocess.run(command, check=True)
-            return
         if (left := self.end - time.monotonic()) <= 0:
             return
         run.mkdir(parents=True, exist_ok=True)

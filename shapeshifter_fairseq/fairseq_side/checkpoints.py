@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..corpus import Corpus
 from ..errors import ShapeshifterError
 from ..writing import whole_file
 from .safe_types import IN_FILES
@@ -86,6 +89,19 @@ def newest_checkpoint(folder: Path) -> tuple[Path, int, bool] | None:
         return None
     updates, _, path, is_best = max(found, key=lambda each: each[:2])
     return path, updates, is_best
+
+
+def corpus_of(checkpoint: Path, data: Path) -> Corpus:
+    """A prepared corpus, in the direction in which a model translates it.
+
+    Raises:
+        ShapeshifterError: if one of them cannot be read.
+    """
+    corpus, state = Corpus.read(data), read_checkpoint(checkpoint)
+    found = (state.get("cfg") or {}).get("task") or state.get("args") or {}
+    task = vars(found) if isinstance(found, Namespace) else found
+    source, target = task.get("source_lang"), task.get("target_lang")
+    return replace(corpus, source=source, target=target) if source and target else corpus
 
 
 def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +10,11 @@ from tempfile import TemporaryDirectory
 from ctranslate2.converters import fairseq
 from torch import Tensor
 
-from ..corpus import Corpus
 from ..errors import ShapeshifterError
 from ..factorizations import FAMILIES, Factorization
 from ..packing import Factors, Packed, Precision, unpack, write_packed
 from ..translating import Translator
-from .checkpoints import read_checkpoint, refuse_to_replace
+from .checkpoints import corpus_of, refuse_to_replace
 from .conversion import load_model
 from .weights import first_names
 
@@ -44,7 +42,7 @@ def pack(
         ShapeshifterError: if the model cannot be packed, or a file is missing.
     """
     refuse_to_replace(out, force)
-    corpus = _corpus_of(checkpoint, data)
+    corpus = corpus_of(checkpoint, data)
     model, settings = load_model(checkpoint, ema)
     encoder, decoder = model.encoder, model.decoder
     *types, _ = corpus.dictionaries(data)
@@ -93,15 +91,6 @@ def pack(
     write_packed(out, packed, _without_empty(weights), corpus, data, precision)
 
 
-def _corpus_of(checkpoint: Path, data: Path) -> Corpus:
-    """A model's corpus, in the direction in which the model translates."""
-    corpus, state = Corpus.read(data), read_checkpoint(checkpoint)
-    found = (state.get("cfg") or {}).get("task") or state.get("args") or {}
-    task = vars(found) if isinstance(found, Namespace) else found
-    source, target = task.get("source_lang"), task.get("target_lang")
-    return replace(corpus, source=source, target=target) if source and target else corpus
-
-
 def _refuse_what_ctranslate2_lacks(settings: Namespace) -> None:
     reasons = []
     try:
@@ -145,7 +134,7 @@ def check(
     """
     from sacrebleu.metrics import BLEU
 
-    corpus = _corpus_of(checkpoint, data)
+    corpus = corpus_of(checkpoint, data)
     source, target = (
         (data / "raw" / f"valid.{side}").read_text(encoding="utf-8").split("\n")[:-1]
         for side in (corpus.source, corpus.target)

@@ -145,6 +145,11 @@ def _refuse_what_cannot_work(cfg: DictConfig) -> None:
         ("--ddp-backend slowmo", cfg.distributed_training.ddp_backend == "slowmo", copies),
         ("--zero-sharding os", cfg.distributed_training.zero_sharding == "os", copies),
         ("--optimizer composite", optimizer == "composite", "it is several optimizers"),
+        (
+            "--max-epoch",
+            cfg.optimization.max_epoch > 0,
+            "it may end the training before the last stage; give --max-update",
+        ),
         ("--patience", cfg.checkpoint.patience > 0, "a stage raises the loss, which would end it"),
         ("--keep-best-checkpoints", cfg.checkpoint.keep_best_checkpoints > 0, best),
         (

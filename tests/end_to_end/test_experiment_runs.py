@@ -123,7 +123,7 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     assert f"| {scores['BLEU']:.2f}  " in report and "tok:none" in report
     assert json.loads((whole / "config.json").read_text())["optimization"]["lr"] == [0.005]
     assert list((whole / "tensorboard").glob("train/events.*"))
-    assert (whole / "commands.sh").read_text().startswith("fairseq-train ")
+    assert (whole / "commands.sh").read_text().startswith(f"cd -- {ROOT}\nfairseq-train ")
 
     # Killed while training, while averaging or translating, before the scores, before the report.
     moments = ["checkpoint_1_*.pt", "averaged.pt", "hypotheses.txt", "evaluation.json"]
@@ -148,10 +148,11 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
 
     # Its commands, typed by a person, make the same scores.
     (killed / "generate.log").unlink()
-    train, *scoring = (killed / "commands.sh").read_text().splitlines()
+    here, train, *scoring = (killed / "commands.sh").read_text().splitlines()
     assert train.startswith("fairseq-train ") and train.endswith("/train.log' 2>&1")
     for line in scoring:
-        subprocess.run(["bash", "-c", line], env=environment(), cwd=ROOT, check=True, timeout=300)
+        call_of = ["bash", "-euc", f"{here}\n{line}"]
+        subprocess.run(call_of, env=environment(), cwd="/", check=True, timeout=300)
     assert (killed / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()
 
     done = call("shapeshifter", "compare", f"A={whole}", f"B={killed}")

@@ -109,8 +109,12 @@ def test_a_place_where_nothing_can_be_written_is_found_before_the_work(option, t
 def test_it_is_trained_scored_and_compared(made, tmp_path):
     arch = ["--data", made, "--arch", "shapeshifter_transformer_tiny", "--max-update", "2"]
     runs = {model: tmp_path / model for model in ("shapeshifter", "dense")}
+    loss = {"shapeshifter": [], "dense": ["--criterion", "cross_entropy"]}
     for model, run in runs.items():
-        script("own.sh", *arch, "--model", model, "--out", run, "--", *TINY, DEVICE="cpu")
+        call_of = [*arch, "--model", model, "--out", run, "--", *TINY, *loss[model]]
+        script("own.sh", *call_of, DEVICE="cpu")
+        log = (run / "train.log").read_text()
+        assert ("--label-smoothing 0.1" in log) == (model == "shapeshifter")
         assert result_of(run)["recipe"] == "my corpus.xx-yy"
         assert len(lines(run / "hypotheses.txt")) == 7
     done = call("shapeshifter", "compare", *runs.values())

@@ -276,6 +276,19 @@ def test_deploy(data, runs, tmp_path):
         assert found - {"steps.json", "steps.log", "lock"} == set(changed)
 
 
+def test_a_model_against_the_direction_of_its_corpus(data, tmp_path):
+    """The corpus is German-English, the model translates English."""
+    way = ["--source-lang", "en", "--target-lang", "de"]
+    script("train.sh", data, tmp_path, *SETTING, *way, "--max-update", "1")
+    best, out = tmp_path / "checkpoint_best.pt", tmp_path / "scored"
+    script("evaluate.sh", data, best, out)
+    targets = re.findall(r"^T-\d+\t(.*)$", (out / "generate.log").read_text(), re.MULTILINE)
+    assert set(targets) == set((data / "raw" / "test.de").read_text().splitlines())
+    script("deploy.sh", best, BEAM="1")
+    facts = json.loads((tmp_path / "deployed" / "int8" / "corpus.json").read_text())
+    assert (facts["source"], facts["target"]) == ("en", "de")
+
+
 def test_a_dense_model_of_fairseqs_is_not_translated_before_it_is_refused(data, tmp_path):
     theirs = ["--arch", "transformer_tiny", "--required-batch-size-multiple", "1"]
     script("train.sh", data, tmp_path, *theirs, "--max-update", "1")
@@ -298,6 +311,11 @@ def test_a_dense_model_of_fairseqs_is_not_translated_before_it_is_refused(data, 
         ("families lowrank", "no family 'lowrank'; known: dense kronecker low_rank"),
         ("families --max-update few", "--max-update: 'few' is not a whole number of at least 1"),
         ("families --layer-rank 3", "come after --"),
+        ("families -- --seed 7", "--seed after --: the script sets it"),
+        ("families --out a:b --dry-run", "a:b/dense.seed1: fairseq takes ':' for the end of a"),
+        ("staged -- --max-update=5", "--max-update after --: the script sets it"),
+        ("staged -- --criterion nat_loss", "a report needs its nll_loss; choose label_smoothed"),
+        ("table multi30k.en-de -- -a transformer", "-a after --: the script sets it"),
         ("staged phm", "no family 'phm' here; known: low_rank monarch kronecker"),
         ("staged --max-update 0", "--max-update: '0' is not a whole number of at least 1"),
         ("staged --sizes 50,20", "'20' is not 50, 30 or 15"),
@@ -306,10 +324,12 @@ def test_a_dense_model_of_fairseqs_is_not_translated_before_it_is_refused(data, 
         ("distil /nowhere model.pt out", "there is no folder /nowhere"),
         ("deploy", "CHECKPOINT"),
         ("deploy nowhere.pt", "no checkpoint nowhere.pt"),
+        ("deploy at:10.pt", "at:10.pt: fairseq takes ':' for the end of a path; rename it"),
     ],
 )
 def test_wrong_calls_are_one_line(call, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the lock of the folder "save" stays there
+    Path("at:10.pt").touch()
     name, *arguments = call.split()
     error = script(f"{name}.sh", *arguments, fails=True)
     assert error.startswith(f"{name}.sh: error: ")

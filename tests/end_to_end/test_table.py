@@ -9,6 +9,8 @@ import subprocess
 import time
 from functools import partial
 
+import pytest
+
 from .test_experiment_runs import TINY, moses_data  # noqa: F401  (a fixture)
 from .test_experiments import ROOT, dry_run, environment, options, script
 
@@ -44,7 +46,8 @@ def test_a_table_whole_and_cut_off(moses_data, tmp_path):  # noqa: F811
     assert "Not measured: dense.seed1." in script("table.sh", *where, *more, DEVICE="cpu")
 
 
-def test_ctrl_c_ends_all_trainings(moses_data, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_all_trainings(end, moses_data, tmp_path):  # noqa: F811
     call = [
         "bash",
         ROOT / "recipes" / "table.sh",
@@ -64,7 +67,7 @@ def test_ctrl_c_ends_all_trainings(moses_data, tmp_path):  # noqa: F811
         while len(logs := list(tmp_path.glob("*/train.log"))) < 2:
             assert table.poll() is None
             time.sleep(0.1)
-        table.send_signal(signal.SIGINT)
+        table.send_signal(end)
         try:
             said = table.communicate(timeout=120)[1].decode()
         finally:
@@ -104,3 +107,5 @@ def test_models_of_a_recipe(moses_data, tmp_path):  # noqa: F811
     assert f"{nothing}/dict.de.txt" in error
     error = script("table.sh", "no-such", fails=True)
     assert "there is no recipes/no-such.sh" in error
+    error = script("table.sh", "tatoeba.de-en", "--models", "denser", "--dry-run", fails=True)
+    assert error.splitlines()[-1] == "table.sh: error: the recipe refuses denser.seed1"

@@ -331,6 +331,7 @@ def test_500_updates_if_none_are_given():
         ("--patience 3", "--patience does not work with --stage-updates: a stage raises the loss"),
         ("--keep-best-checkpoints 1", "--keep-best-checkpoints does not work with --stage-updates"),
         ("--lr-scheduler reduce_lr_on_plateau", "a stage raises the loss, which would lower the"),
+        ("--max-epoch 3", "--max-epoch does not work with --stage-updates: it may end the train"),
         ("--zero-sharding os", "--zero-sharding os does not work with --stage-updates"),
         ("--max-update 9", "the last of 4 stages begins after 9 updates"),
         ("--stage-updates 0", "--stage-updates 0"),
