@@ -70,6 +70,46 @@ def test_the_tables_of_the_papers_size_are_those_of_its_files():
         assert row.split(" | ")[2:9] == [loss.get(at, "not measured") for at in in_table]
 
 
+def runs_in_files() -> dict[Path, list[float]]:
+    """The losses and scores of each training in docs/results.
+
+    The folders last/ and test/ beside a training have the scores of other checkpoints and sets.
+    """
+    found: dict[Path, list[float]] = {}
+    for file in (DOCS / "results").rglob("*.json"):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        if "scores" in run:
+            folder = file.parent.parent if file.parent.name in ("last", "test") else file.parent
+            figures = [point["nll_loss"] for point in run.get("validation", [])]
+            figures += [run.get("last_training_nll") or 0.0]
+            figures += [score["value"] for score in run["scores"].values()]
+            found.setdefault(folder / file.stem, []).extend(figures)
+    return found
+
+
+def test_each_row_of_the_notebook_is_a_training_in_a_file():
+    runs, head, checked = runs_in_files(), [], 0
+    for line in (DOCS / "tries.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            head = []
+        elif not head:
+            head = cells
+        wanted = [
+            cell
+            for name, cell in zip(head, cells)
+            if re.search(r"nll|BLEU|chrF2|^\d+$", name) and re.fullmatch(r"\d+\.\d+", cell)
+        ]
+        if wanted:  # sacreBLEU rounds too, so the last digit may be one off at a 5
+            near = [(float(cell), 0.501 * 10 ** -len(cell.partition(".")[2])) for cell in wanted]
+            assert any(
+                all(any(abs(figure - value) <= by for figure in run) for value, by in near)
+                for run in runs.values()
+            ), line
+            checked += 1
+    assert checked > 50
+
+
 def headings(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
