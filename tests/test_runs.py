@@ -97,6 +97,7 @@ def test_names(tmp_path):
     assert list(read_runs([small])) == ["shapeshifter"]
     assert list(read_runs([small, large])) == ["shapeshifter 0.30M", "shapeshifter 2.50M"]
     assert list(read_runs([f"Rank 7={small}", large])) == ["Rank 7", "shapeshifter 2.50M"]
+    assert "\n| rank\\|7 " in table(read_runs([f"rank|7={small}"]))  # else a cell would end there
 
 
 def test_runs_of_other_updates_are_other_rows(tmp_path):
