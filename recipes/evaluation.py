@@ -96,9 +96,11 @@ class Evaluation:
 
         def make(result: Path) -> None:
             if not engine.dry:
-                for name in ("generate.log", "scores.json", "scores.tokenised.json", RESULT):
-                    (engine.folder / name).unlink(missing_ok=True)
+                (engine.folder / "generate.log").unlink(missing_ok=True)
             sentences = self._translate(engine, data, corpus, checkpoint, plain)
+            if not engine.dry:
+                for name in ("scores.json", "scores.tokenised.json", RESULT):
+                    (engine.folder / name).unlink(missing_ok=True)
             self._extract(engine, "D", "hypotheses.txt", sentences)
             if words and self.scores == "bleu":
                 self._score_words(engine, words, sentences)
@@ -136,7 +138,7 @@ class Evaluation:
         the words that it was made of.
         """
         log, path = shlex.quote(str(engine.folder / "generate.log")), engine.folder / name
-        engine.into(path, f"grep '^{kind}-' {log} | cut -c3- | sort -n | cut -f3-")
+        engine.into(path, f"grep -a '^{kind}-' {log} | cut -c3- | sort -n | cut -f3-")
         if not engine.dry and (found := len(lines_of(path))) != sentences:
             raise Failed(f"fairseq translated {found} of {sentences} sentences (log: {log})")
         return path

@@ -125,7 +125,7 @@ class Experiment:
     def main(self, arguments: Sequence[str]) -> None:
         """Run the recipe with the user's options."""
         args, more = self._parser().split(arguments)
-        check_added(more)
+        check_added(more, one_arch=True)
         pair = f"{self.source}-{args.target}"
         data = args.data or ROOT / "data-bin" / f"{self.dataset}.{pair}"
         label, flags = self.model(args, data, more)

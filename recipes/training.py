@@ -29,7 +29,7 @@ _CONTENT = "content of the corpus"  # a corpus of the same name may be another o
 # Options that do not make it another training: how often it saves and validates.
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 # Options of fairseq-train that the recipes set.
-_SET = {"--arch", "-a", "--max-update", "--save-dir", "--seed", "--user-dir"}
+_SET = {"--max-update", "--save-dir", "--seed", "--user-dir"}
 _SET |= {"--source-lang", "-s", "--target-lang", "-t"}
 _CRITERIA = ("label_smoothed_cross_entropy", "cross_entropy")  # those that log their nll
 
@@ -162,10 +162,15 @@ def by_name(options: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def check_added(options: Sequence[str]) -> None:
-    """Stop now if a recipe cannot use an option of fairseq-train that a person adds after --."""
+def check_added(options: Sequence[str], one_arch: bool = False) -> None:
+    """Stop now if a recipe cannot use an option of fairseq-train that a person adds after --.
+
+    Args:
+        options: those after --.
+        one_arch: whether the recipe names its results after its own architecture.
+    """
     given = by_name(options)
-    if theirs := given.keys() & _SET:
+    if theirs := given.keys() & (_SET | {"--arch", "-a"} if one_arch else _SET):
         raise Failed(
             f"{min(theirs)} after --: the script sets it; give --seed, --max-update, --out and "
             "--data before --, and --arch to recipes/own.sh"

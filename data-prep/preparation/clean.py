@@ -42,20 +42,23 @@ def segments(lines: Iterable[bytes]) -> Iterator[bytes]:
 READERS = {"plain": iter, "talks": talks, "segments": segments}
 
 
-def read(name: str, markup: str) -> Iterator[bytes]:
+def read(name: str, markup: str, count: Counter[str]) -> Iterator[bytes]:
     """The sentences of a text in a markup of `READERS`, or in column N of a table: "tab N"."""
+    # Files that were joined have byte order marks in their middle.
+    text = (line.removeprefix(b"\xef\xbb\xbf") for line in read_lines(name))
     if not markup.startswith("tab "):
-        return READERS[markup](read_lines(name))
-    return _column(name, int(markup.removeprefix("tab ")))
+        return READERS[markup](text)
+    return _column(name, text, int(markup.removeprefix("tab ")), count)
 
 
-def _column(name: str, number: int) -> Iterator[bytes]:
-    for place, line in enumerate(read_lines(name), 1):
+def _column(name: str, text: Iterable[bytes], number: int, count: Counter[str]) -> Iterator[bytes]:
+    for place, line in enumerate(text, 1):
         if not line.strip():
             yield b""  # a blank line is an empty pair
             continue
         if len(columns := line.rstrip(b"\r\n").split(b"\t")) < 2:
             raise ValueError(f"{name}, line {place} has no tab between two sentences")
+        count["with more columns, which are ignored"] += number == 1 and len(columns) > 2
         yield columns[number - 1]
 
 
@@ -64,18 +67,17 @@ def clean_pairs(
 ) -> Iterator[tuple[str, str]]:
     """The clean pairs of two files, named as in archives.py; `count` says what was dropped."""
     markups = [text.markup] * 2 if isinstance(text.markup, str) else text.markup
-    sides = [read(*each) for each in zip(names, markups)]
+    sides = [read(*each, count) for each in zip(names, markups)]
     seen: set[int] = set()
     for number, raw in enumerate(zip_longest(*sides), 1):
         if None in raw:
             shorter, longer = names if raw[0] is None else names[::-1]
-            rest = sum(1 for _ in read(longer, markups[names.index(longer)]))
+            rest = sum(1 for _ in read(longer, markups[names.index(longer)], count))
             raise ValueError(f"{shorter} has {number - 1} sentences, but {longer} has {rest}")
         pair = []
         for name, line in zip(names, raw):
             try:
-                plain = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                pair.append(one_space(plain.decode("utf-8")))
+                pair.append(one_space(line.decode("utf-8")))
             except UnicodeDecodeError as error:
                 byte = f"{name}, sentence {number}: byte {error.object[error.start]:#04x}"
                 if not text.crawled:
@@ -102,7 +104,7 @@ def write(
     without_diacritics: bool,
 ) -> str:
     """Write the pairs of files of a text, cleaned, into two; returns what was kept and dropped."""
-    count: Counter[str] = Counter()
+    count = Counter(kept=0)
     with open_text(out[0], "w") as source, open_text(out[1], "w") as target:
         for names in files:
             pairs = clean_pairs(names, text, held_out, count)

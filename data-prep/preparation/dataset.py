@@ -1,6 +1,7 @@
 """A dataset: facts, which need no package, and a script that makes a corpus of them."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -35,6 +36,22 @@ example:
   bash data-prep/prepare-{name}.sh {source} {target}
   fairseq-train data-bin/{name}.{source}-{target} --source-lang {source} \\
     --user-dir shapeshifter_fairseq ..."""
+
+
+# ISO 639-3, by ISO 639-1, of languages that have rules of their own in Moses' scripts, and of more.
+ISO_639_3 = {"ca": "cat", "cs": "ces", "de": "deu", "el": "ell", "en": "eng", "es": "spa"}
+ISO_639_3 |= {"fi": "fin", "fr": "fra", "hu": "hun", "is": "isl", "it": "ita", "ja": "jpn"}
+ISO_639_3 |= {"ko": "kor", "lt": "lit", "nl": "nld", "pl": "pol", "pt": "por", "ro": "ron"}
+ISO_639_3 |= {"ru": "rus", "sk": "slk", "sl": "slv", "sv": "swe", "tr": "tur"}
+
+
+def need_plain_codes(parser: Parser, codes: Sequence[str]) -> None:
+    """Refuse a language code that Moses' rules do not know by this spelling, such as pt_BR."""
+    shorter = {long: short for short, long in ISO_639_3.items()}
+    for code in codes:
+        language = re.split("[_@]", code)[0]
+        if code != (plain := shorter.get(language, language)):
+            parser.error(f"'{code}': the Moses tokeniser's rules are for '{plain}'; give that code")
 
 
 @dataclass(frozen=True)
@@ -154,6 +171,12 @@ class Dataset:
         options.dest = options.dest or ROOT / "data-bin" / name
         need_place("--work", options.work)
         need_place("--dest", options.dest.absolute().parent)
+        if options.work.resolve() in (options.dest.resolve(), *options.dest.resolve().parents):
+            raise Failed(f"--dest {options.dest}: choose a folder outside of --work")
+        if os.pathsep in str(options.dest):
+            raise Failed(
+                f"--dest {options.dest}: fairseq takes '{os.pathsep}' for the end of a path"
+            )
         refuse_foreign(options.dest)
         facts = self.facts(corpus.source, corpus.target) if callable(self.facts) else self.facts
         with Engine(options.work, log="prepare.log").alone() as engine:
@@ -188,6 +211,8 @@ class Dataset:
             return pair.split()
         # fairseq splits names such as train.SRC-TGT.SRC at the hyphen: pt-BR becomes pt_BR.
         codes = [word.replace("-", "_") for word in words]
+        if self.moses:
+            need_plain_codes(parser, codes)
         known = [code for code in codes if re.fullmatch(r"[a-z]{2,3}([_@][A-Za-z0-9]+)*", code)]
         if not len(codes) == len(known) == len(set(codes)) == 2:
             parser.error(f"'{' '.join(words)}' is not SRC TGT, two languages such as pt_BR en")

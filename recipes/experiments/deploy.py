@@ -76,9 +76,12 @@ def _data_of(checkpoint: Path) -> str:
     from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
 
     try:
-        return read_checkpoint(checkpoint)["cfg"]["task"]["data"]
+        data = read_checkpoint(checkpoint)["cfg"]["task"]["data"]
     except (KeyError, TypeError) as error:
         raise Failed(f"{checkpoint} does not name its data: set DATA") from error
+    if not Path(data).is_dir():
+        raise Failed(f"{checkpoint} was trained on {data}, which is not there now: set DATA")
+    return data
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from ..evaluation import need_checkpoint
 from ..files import fingerprint, lines_of
 from ..parallel import threads
 from ..training import need_data
+
+# In OUT.teacher.
+OWN_FILES = r"(lock|steps\.json|binarise\.log|shard\d+\.(txt|log)|train\.[\w@]+)(\.part)?"
 
 ABOUT = """\
 Make OUT, a copy of the prepared corpus DATA. In its training set, the target side is replaced with
@@ -55,11 +59,26 @@ def main(arguments: Sequence[str]) -> None:
         refuse_foreign(args.out)
         if args.out.exists() and args.out.samefile(args.data):
             raise Failed(f"{args.out} is DATA itself; choose another folder")
-    work = args.out.with_name(f"{args.out.name}.teacher")
+        if args.data.resolve() in args.out.resolve().parents:
+            raise Failed(f"{args.out} is inside DATA; choose another folder")
+    out = args.out.absolute()  # "." has no name
+    work = out.with_name(f"{out.name}.teacher")
+    if not is_dry_run():
+        _refuse_others_files(work)
     with Engine(work, "binarise.log", dry=is_dry_run()).alone() as engine:
         Lesson(engine, args.data, args.teacher, arguments[3:]).into(args.out)
     if not is_dry_run():
         shutil.rmtree(work)
+
+
+def _refuse_others_files(work: Path) -> None:
+    """Raise `Failed` if the folder for the translations, which is deleted, holds other files."""
+    for path in work.glob("*"):
+        if not (path.is_file() and re.fullmatch(OWN_FILES, path.name)):
+            raise Failed(
+                f"{work}, where the translations are until they are done, holds {path.name}: move "
+                "it away, or choose another OUT"
+            )
 
 
 class Lesson:
@@ -113,16 +132,15 @@ class Lesson:
             log.unlink(missing_ok=True)
         bar = Progress(self.sentences // self.shards, "^H-", r"^(BLEU)=([0-9.]+)")
         self.engine.run(command, f"teach, {shard + 1} of {self.shards}", log=log, progress=bar)
-        self.engine.into(text, f"grep -E '^[SH]-' {shlex.quote(str(log))}")
+        self.engine.into(text, f"grep -aE '^[SH]-' {shlex.quote(str(log))}")
 
     def _side(self, kind: str, column: int, language: str) -> int:
         """One side of the taught training set; returns its lines."""
         text = self.engine.folder / f"train.{language}"
         # By name: after another SHARD there may be more of them.
         files = [str(self.engine.folder / f"shard{shard}.txt") for shard in range(self.shards)]
-        line = (
-            f"cat -- {shlex.join(files)} | grep '^{kind}-' | cut -c3- | sort -n | cut -f{column}-"
-        )
+        line = f"cat -- {shlex.join(files)} | grep -a '^{kind}-' | cut -c3- | sort -n"
+        line += f" | cut -f{column}-"
         self.engine.into(text, line)
         return 0 if self.engine.dry else len(lines_of(text))
 

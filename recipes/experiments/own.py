@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     if not own.data.is_dir():
         raise Failed(f"there is no folder {own.data}; bash data-prep/prepare-own.sh makes one")
     corpus = Corpus.read(own.data)
-    name = own.data.absolute().name.removesuffix(f".{corpus.source}-{corpus.target}")
+    name = own.data.resolve().name.removesuffix(f".{corpus.source}-{corpus.target}")
     _experiment(name, corpus, own.arch).main(arguments)
 
 

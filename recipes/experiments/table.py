@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     add("--out", type=folder, metavar="DIR", help="results (default runs/table.RECIPE)")
     add_dry_run(parser)
     args, more = parser.split(arguments)
-    check_added(more)
+    check_added(more, one_arch=True)
     recipe = args.recipe.removesuffix(".sh")
     if not (ROOT / "recipes" / f"{recipe}.sh").is_file():
         parser.error(f"there is no recipes/{recipe}.sh")

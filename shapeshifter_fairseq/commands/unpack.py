@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from . import Commands, add_command
@@ -43,4 +44,4 @@ def run(args: argparse.Namespace) -> None:
     from ..packing import unpack
 
     unpack(args.file, args.folder, args.quantization)
-    print(f"{args.folder}: for `shapeshifter translate {args.folder}`")
+    print(f"{args.folder}: for `shapeshifter translate {shlex.quote(str(args.folder))}`")

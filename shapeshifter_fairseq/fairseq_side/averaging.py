@@ -31,7 +31,7 @@ def average(
     Raises:
         ShapeshifterError: as `mean_of`, `refuse_to_replace` and `write_checkpoint` do.
     """
-    refuse_to_replace(out, force)
+    refuse_to_replace(out, force, *checkpoints)
     write_checkpoint(mean_of(checkpoints, ema=ema), out)
 
 

@@ -120,13 +120,15 @@ def file_of(weights: Mapping[str, Tensor]) -> str:
     return getattr(weights, "file", "the checkpoint")
 
 
-def refuse_to_replace(out: Path, force: bool) -> None:
-    """Raise a `ShapeshifterError` if the file exists already, or cannot be written.
+def refuse_to_replace(out: Path, force: bool, *made_from: Path) -> None:
+    """Raise a `ShapeshifterError` if the file exists already, is an input, or cannot be written.
 
     Called before the work begins; `write_checkpoint` replaces a file once the new one is whole.
     """
     if out.exists() and not force:
         raise ShapeshifterError(f"{out} exists; choose another name, or replace it with --force")
+    if any(each.exists() and out.exists() and each.samefile(out) for each in made_from):
+        raise ShapeshifterError(f"{out} is what it would be made from; choose another name")
     if not out.parent.is_dir():
         raise ShapeshifterError(f"{out} cannot be written: there is no folder {out.parent}")
     try:

@@ -77,7 +77,7 @@ def project_checkpoint(
         ShapeshifterError: if `dense` is not such a checkpoint, or factorized already; or as
             `read_weights`, `factorize` and `write_checkpoint` do.
     """
-    refuse_to_replace(out, force)
+    refuse_to_replace(out, force, dense)
     state = read_weights(dense, ema)
     settings = _settings(dense, state)
     if _is_factorized(state):
@@ -127,7 +127,7 @@ def fold_checkpoints(
         ShapeshifterError: if a file is not of a factorized model, or as `mean_of`,
             `read_weights` and `write_checkpoint` do.
     """
-    refuse_to_replace(out, force)
+    refuse_to_replace(out, force, *checkpoints)
     if len(checkpoints) == 1:
         state = read_weights(checkpoints[0], ema)
     else:

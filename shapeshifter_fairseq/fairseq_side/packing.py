@@ -41,7 +41,7 @@ def pack(
     Raises:
         ShapeshifterError: if the model cannot be packed, or a file is missing.
     """
-    refuse_to_replace(out, force)
+    refuse_to_replace(out, force, checkpoint)
     corpus = corpus_of(checkpoint, data)
     model, settings = load_model(checkpoint, ema)
     encoder, decoder = model.encoder, model.decoder

@@ -76,6 +76,22 @@ def test_text_files_plain_and_gzipped(tmp_path):
     assert "train.de has 1 sentences, but" in refused(prepare("own", *call))
     (tmp_path / "dev.de").write_bytes(b"Eins\n" * 7)
     assert "dev: fairseq needs 8 sentences to validate" in refused(prepare("own", *call), 2)
+    (tmp_path / "dev.de").rename(tmp_path / "dev.de.gz")  # what it is not
+    assert "dev.de.gz is cut or damaged" in refused(prepare("own", *call))
+
+
+def test_a_line_that_no_model_can_translate_and_codes_with_a_hyphen(tmp_path):
+    (tmp_path / "pairs.tsv").write_bytes(made_up.text(ROWS))
+    for name in ("dev.pt-BR", "dev.en", "test.pt-BR", "test.en"):
+        (tmp_path / name).write_text("Die Katze\n" * 8 + "a b c d " * 500 + "\n")
+    sets = [f"--{name}={tmp_path / file}" for name, file in (("valid", "dev"), ("test", "test"))]
+    call = ["pt-BR", "en", "--tsv", tmp_path / "pairs.tsv", *sets, "--vocab-size", "90"]
+    done = prepare("own", *call, "--work", tmp_path / "work", "--dest", tmp_path / "bin")
+    assert done.status == 0
+    (said,) = [line for line in done.out if "warning: line 9 of test.pt_BR has " in line]
+    assert "fairseq's models translate at most 1023: shorten it" in said
+    missing = [*call[:4], f"--valid={tmp_path}/no", f"--test={tmp_path}/no"]
+    assert "no.pt_BR, nor " in refused(prepare("own", *missing))
 
 
 @pytest.mark.parametrize(
@@ -84,6 +100,11 @@ def test_text_files_plain_and_gzipped(tmp_path):
         (["de", "--tsv", "x", "--valid", "1", "--test", "1"], 2, "'de' is not SRC TGT"),
         (["de", "en", "--valid", "1", "--test", "1"], 2, "give --train PREFIX or --tsv FILE"),
         (["de", "en", "--tsv", "x", "--test", "1"], 2, "required: --valid"),
+        (
+            ["pt-BR", "eng", "--tsv", "x", "--valid", "8", "--test", "1", "--moses"],
+            2,
+            "'pt_BR': the Moses tokeniser's rules are for 'pt'; give that code",
+        ),
         (["de", "en", "--tsv", "x", "--valid", "y", "--test", "1"], 2, "both a number of pairs"),
         (["de", "en", "--tsv", "x", "--valid", "7", "--test", "1"], 2, "fairseq needs 8 sentences"),
         (["de", "en", "--tsv", "x", "--valid", "²", "--test", "1"], 2, "both a number of pairs"),

@@ -105,6 +105,20 @@ def test_a_model_against_the_direction_of_its_corpus(data, tmp_path):
     assert (facts["source"], facts["target"]) == ("yy", "xx")
 
 
+def test_a_file_is_never_made_from_itself(data, tmp_path, capsys):
+    file = shutil.copy(FOLDER / "kronecker.pt", tmp_path / "x.pt")
+    before = file.read_bytes()
+    for call in (
+        ["pack", file, file, "--data", data["kronecker"]],
+        ["fold", file, file],
+        ["average", file, file],
+        ["project", file, file],
+    ):
+        assert cli.main([str(word) for word in [*call, "--force"]]) == 2
+        assert "is what it would be made from; choose another name" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
 def test_another_corpus_is_refused(data, tmp_path, capsys):
     call = ["pack", str(FOLDER / "kronecker.pt"), str(tmp_path / "x.pack"), "--data"]
     assert cli.main([*call, str(data["families"])]) == 2

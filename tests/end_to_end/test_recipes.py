@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from fairseq.data import Dictionary
 from fairseq.data.data_utils import load_indexed_dataset
 
@@ -238,6 +239,20 @@ def test_what_has_diverged_is_a_result_and_is_tried_again_with_other_options_onl
     assert (run / "train.log").read_text().count("\n=== train") == 2
 
 
+def test_distil_refuses_a_folder_with_other_files(data, runs, tmp_path):
+    """The folder of the translations is deleted in the end."""
+    teachers = tmp_path / "taught.teacher"
+    shutil.copytree(runs / "dense", teachers)
+    error = script(
+        "distil.sh", data, teachers / "checkpoint_last.pt", tmp_path / "taught", fails=True
+    )
+    assert f"{teachers}, where the translations are until they are done, holds " in error
+    assert (teachers / "checkpoint_last.pt").exists() and not (tmp_path / "taught").exists()
+    teacher = runs / "dense" / "checkpoint_last.pt"
+    error = script("distil.sh", data, teacher, data / "taught", fails=True)
+    assert "is inside DATA; choose another folder" in error
+
+
 def test_deploy(data, runs, tmp_path):
     """Fold, convert, compare, translate standard input; again, and nothing is made anew."""
     # CTranslate2 never expects the padding token; fairseq leaves it its share of the probability,
@@ -287,6 +302,14 @@ def test_a_model_against_the_direction_of_its_corpus(data, tmp_path):
     script("deploy.sh", best, BEAM="1")
     facts = json.loads((tmp_path / "deployed" / "int8" / "corpus.json").read_text())
     assert (facts["source"], facts["target"]) == ("en", "de")
+    before = (out / "scores.json").read_text()
+    script("evaluate.sh", data, best, out, "--no-such-option", fails=True)
+    assert (out / "scores.json").read_text() == before
+    state = torch.load(best, weights_only=True)
+    state["cfg"]["task"]["data"] = "elsewhere"
+    torch.save(state, best)
+    error = script("deploy.sh", best, fails=True)
+    assert "was trained on elsewhere, which is not there now: set DATA" in error
 
 
 def test_a_dense_model_of_fairseqs_is_not_translated_before_it_is_refused(data, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from recipes.console import Failed
 
 from ..archives import read_lines
-from ..dataset import Dataset, Facts, Filter, Moses, Split, Text
+from ..dataset import Dataset, Facts, Filter, Moses, Split, Text, need_plain_codes
 
 ABOUT = """\
 Prepare your own text: sentences in SRC and TGT, any two language codes, one sentence a line.
@@ -57,6 +57,8 @@ def main(arguments: Sequence[str]) -> None:
     pair = own.languages(parser, options.languages)
     if bool(options.train) == bool(options.tsv):
         parser.error("give --train PREFIX or --tsv FILE")
+    if options.moses:
+        need_plain_codes(parser, pair)
     if options.lowercase and not options.moses:
         parser.error("--lowercase needs --moses")
     if options.valid.isdecimal() != options.test.isdecimal():
@@ -72,7 +74,10 @@ def main(arguments: Sequence[str]) -> None:
     else:
         sets = {name: _files(getattr(options, name), pair) for name in ("valid", "test")}
         rest = {name: Text([files]) for name, files in sets.items()}
-        to_validate = sum(1 for _ in islice(read_lines(sets["valid"][0]), FEWEST))
+        try:
+            to_validate = sum(1 for _ in islice(read_lines(sets["valid"][0]), FEWEST))
+        except ValueError as error:  # a damaged .gz
+            raise Failed(str(error)) from error
     if to_validate < FEWEST:
         parser.error(f"--valid {options.valid}: fairseq needs {FEWEST} sentences to validate")
     by_length = Filter(subwords=True, max_length=options.max_length, ratio=options.max_ratio)
@@ -91,9 +96,10 @@ def _files(prefix: str, pair: Sequence[str]) -> tuple[str, str]:
     """Both sides of a text, as they are there."""
     found = []
     for language in pair:
-        names = [f"{prefix}.{language}", f"{prefix}.{language}.gz"]
+        spelled = dict.fromkeys([language, language.replace("_", "-")])  # pt_BR, pt-BR
+        names = [f"{prefix}.{code}{end}" for code in spelled for end in ("", ".gz")]
         there = [name for name in names if Path(name).is_file()]
         if not there:
-            raise Failed(f"there is no {names[0]}, nor {names[1]}")
+            raise Failed(f"there is no {', nor '.join(names)}")
         found.append(there[0])
     return found[0], found[1]

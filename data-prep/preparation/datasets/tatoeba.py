@@ -2,17 +2,14 @@
 
 from recipes.console import Failed
 
-from ..dataset import Dataset, Facts, Moses, Split, Text
-
-# The site names its files by ISO 639-3. Other languages are given by that code.
-CODES = {"cs": "ces", "de": "deu", "es": "spa", "fr": "fra", "hu": "hun", "it": "ita", "ja": "jpn"}
-CODES |= {"nl": "nld", "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sv": "swe", "tr": "tur"}
+from ..dataset import ISO_639_3, Dataset, Facts, Moses, Split, Text
 
 
 def facts(source: str, target: str) -> Facts:
     if "en" not in (source, target):
         raise Failed(f"'{source} {target}': one of the two languages must be en")
-    other = CODES.get(language := target if source == "en" else source, language)
+    # The site names its files by ISO 639-3. Languages that are not in the list are given by that.
+    other = ISO_639_3.get(language := target if source == "en" else source, language)
     text = f"https://www.manythings.org/anki/{other}-eng.zip::{other}.txt"
     columns = ("tab 1", "tab 2") if source == "en" else ("tab 2", "tab 1")
     return Facts(
