@@ -253,7 +253,8 @@ def add_dry_run(parser: Parser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the commands and run nothing; this works without data and fairseq",
+        help="print the commands and run nothing; this works without fairseq, and without data "
+        "unless the model's size depends on the dictionaries",
     )
 
 

@@ -29,8 +29,9 @@ environment:
   PYTHON            the Python that has fairseq and this project (default: .venv's, else python3)
 
 Writes to --dest the files of fairseq-preprocess, the subword model, corpus.json, and the valid and
-test sentences as plain text (raw/) and tokenised (tokenised/). If interrupted, run it again: it
-resumes and skips finished steps. The default folders are in the repository, wherever you are.
+test sentences as plain text (raw/) and, if there is a tokeniser, tokenised (tokenised/). If
+interrupted, run it again: it resumes and skips finished steps. The default folders are in the
+repository, wherever you are.
 
 example:
   bash data-prep/prepare-{name}.sh {source} {target}
