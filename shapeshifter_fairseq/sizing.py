@@ -32,5 +32,6 @@ def largest_rank(shapes: Shapes, family: Family, most: int) -> int:
         return max(small, key=sizes.__getitem__)
     fewest = min(sizes.values())
     raise ShapeshifterError(
-        f"{family.name} cannot hold these matrices in {most:,} numbers; it needs {fewest:,} or more"
+        f"{family.name} cannot hold these matrices in {max(most, 0):,} numbers; it needs "
+        f"{fewest:,} or more"
     )

@@ -186,6 +186,8 @@ def test_a_dry_run_prints_a_command_for_each_run(capsys):
     main([*lines[-1].split()[2:], "--dry-run"])
     assert capsys.readouterr().out.splitlines() == lines[-1:]
     assert "monarch --keep 40% --staged --seeds 4" in lines[-1]
+    main(["rte", "--factorization", "dense", "--seeds", "1", "--from", "a b", "--dry-run"])
+    assert capsys.readouterr().out.endswith(" --from 'a b'\n")
 
 
 @pytest.mark.parametrize(

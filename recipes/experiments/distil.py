@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shapeshifter_fairseq.corpus import Corpus
@@ -159,6 +160,10 @@ class Lesson:
         for option, language in zip(("--srcdict", "--tgtdict"), self.pair):
             options += [option, self.data / f"dict.{language}.txt"]
         self.engine.run(python("fairseq_cli.preprocess", *options), "binarise")
+        if not self.engine.dry:
+            corpus = Corpus.read(folder)
+            taught = len(lines_of(self.engine.folder / f"train.{corpus.source}"))
+            replace(corpus, sentences={**corpus.sentences, "train": taught}).write(folder)
 
 
 def _sentences(side: Path) -> int:

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -47,8 +48,9 @@ def main(arguments: Sequence[str]) -> None:
     args = _parser().parse_args(arguments)
     runs = list(_runs(args))
     if args.dry_run:
+        source = f" --from {shlex.quote(str(args.source))}" if args.source else ""
         for run in runs:
-            say(run.command)
+            say(f"{run.command}{source}")
         return
     need_modules("accelerate", "matplotlib", "sklearn", "tabulate", "transformers",
                  way_out="run: bash recipes/install.sh recipes glue")  # fmt: skip

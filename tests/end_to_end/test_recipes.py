@@ -138,6 +138,7 @@ def test_a_teachers_translations_become_the_training_set(data, runs, tmp_path):
     for split, side in (("train", "de"), ("valid", "de"), ("valid", "en"), ("test", "en")):
         assert sentences(out, split, side) == sentences(data, split, side)
     assert (out / "raw" / "test.en").read_text() == (data / "raw" / "test.en").read_text()
+    assert Corpus.read(out).sentences["train"] == len(sentences(out, "train", "en"))
 
     said = distil(data, teacher, out, *options)
     assert "skipped" in said
