@@ -80,17 +80,8 @@ def train(
             # Killed after the last update: fairseq would make one more.
             say(f"train: {save} has its {updates} updates already")
             return
-        command = [
-            data,
-            "--user-dir",
-            USER_DIR,
-            "--save-dir",
-            save,
-            *PAPERS,
-            *loss,
-            *dropout,
-            *batch,
-        ]
+        command = [data, "--user-dir", USER_DIR, "--save-dir", save]
+        command += [*PAPERS, *loss, *dropout, *batch]
         command += ["--seed", "1", "--update-epoch-batch-itr", "True", "--log-format", "json"]
         # A short training has more lines: they move the bar.
         command += ["--log-interval", max(1, min(20, updates // 50))]

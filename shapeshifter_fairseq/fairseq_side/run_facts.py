@@ -34,9 +34,8 @@ def facts_of_run(run: Path, data: Path, checkpoint: Path) -> dict[str, Any]:
         models, cfg, _ = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
     logs = [run / f"{name}.log" for name in ("train", "validate")]
     log = next(each for each in logs if each.exists()).read_text(encoding="utf-8")
-    if (
-        getattr(cfg["criterion"], "_name", "") == "cross_entropy"
-    ):  # its loss is the nll, and has that name only
+    # The loss of plain cross entropy is the nll, and has no other name in the log.
+    if getattr(cfg["criterion"], "_name", "") == "cross_entropy":
         log = re.sub(r'"((?:valid_)?)loss": ("[^"]*")', r'\g<0>, "\1nll_loss": \2', log)
     trained = _logged(log, "train_inner")[-5:]  # each covers --log-interval updates
     validation = _validation(log)
