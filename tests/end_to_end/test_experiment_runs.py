@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -123,7 +124,8 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
     assert f"| {scores['BLEU']:.2f}  " in report and "tok:none" in report
     assert json.loads((whole / "config.json").read_text())["optimization"]["lr"] == [0.005]
     assert list((whole / "tensorboard").glob("train/events.*"))
-    assert (whole / "commands.sh").read_text().startswith(f"cd -- {ROOT}\nfairseq-train ")
+    here = f"cd -- {shlex.quote(str(ROOT))}"
+    assert (whole / "commands.sh").read_text().startswith(f"{here}\nfairseq-train ")
 
     # Killed while training, while averaging or translating, before the scores, before the report.
     moments = ["checkpoint_1_*.pt", "averaged.pt", "hypotheses.txt", "evaluation.json"]
@@ -148,7 +150,7 @@ def test_multi30k_to_its_report_whole_and_killed_at_four_moments(moses_data, tmp
 
     # Its commands, typed by a person, make the same scores.
     (killed / "generate.log").unlink()
-    here, train, *scoring = (killed / "commands.sh").read_text().splitlines()
+    _, train, *scoring = (killed / "commands.sh").read_text().splitlines()
     assert train.startswith("fairseq-train ") and train.endswith("/train.log' 2>&1")
     for line in scoring:
         call_of = ["bash", "-euc", f"{here}\n{line}"]
