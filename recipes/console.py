@@ -137,6 +137,12 @@ def need_place(option: str, folder: Path) -> None:
         raise Failed(f"{option}: nothing can be written in {folder}: {error.strerror}") from error
 
 
+def refuse_separator(path: Path) -> None:
+    """Stop now if fairseq would take a path for several."""
+    if os.pathsep in str(path):
+        raise Failed(f"{path}: fairseq takes '{os.pathsep}' for the end of a path; rename it")
+
+
 def is_dry_run() -> bool:
     """Whether the environment (DRY_RUN=1) asks for the commands alone."""
     return bool(os.environ.get("DRY_RUN"))

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from shapeshifter_fairseq.writing import part_of
 
-from .console import Failed, is_full, reason_of, say
+from .console import Failed, is_full, reason_of, refuse_separator, say
 from .files import write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,8 +90,7 @@ class Engine:
         dry: bool = False,
         show: Callable[[str], object] = say,
     ) -> None:
-        if os.pathsep in str(folder):
-            raise Failed(f"{folder}: fairseq takes '{os.pathsep}' for the end of a path; rename it")
+        refuse_separator(folder)
         self.folder, self.log, self.dry = folder, folder / log, dry
         self._show = show
         self._lock: list[int] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from shapeshifter_fairseq.corpus import Corpus
 
-from .console import Failed, need_modules
+from .console import Failed, need_modules, refuse_separator
 from .engine import USER_DIR, Engine, Progress, Step, python
 from .files import fingerprint, lines_of, write
 from .training import need_data
@@ -25,8 +24,7 @@ def need_checkpoint(checkpoint: Path) -> None:
     """Stop now if fairseq cannot read a checkpoint."""
     if not checkpoint.is_file():
         raise Failed(f"there is no checkpoint {checkpoint}; train first (recipes/train.sh)")
-    if os.pathsep in str(checkpoint):
-        raise Failed(f"{checkpoint}: fairseq takes '{os.pathsep}' for the end of a path; rename it")
+    refuse_separator(checkpoint)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from .devices import Devices, keep_memory
 from .engine import USER_DIR, Engine, Progress, Step
 from .files import fingerprint
 
+_CRITERIA = ("label_smoothed_cross_entropy", "cross_entropy")  # those that log their nll
 # Adam (0.9, 0.98), 5e-4 after 15,000 updates, weight decay 1e-4, label smoothing 0.1, dropout 0.3.
 PAPERS = [
     *("--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--weight-decay", "1e-4"),
     *("--lr", "5e-4", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "15000"),
-    *("--criterion", "label_smoothed_cross_entropy"),
+    *("--criterion", _CRITERIA[0]),
 ]
 LABEL_SMOOTHING = ("--label-smoothing", "0.1")  # an option of that criterion
 DROPOUT = ("--dropout", "0.3")  # theirs too
@@ -31,7 +32,6 @@ _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 # Options of fairseq-train that the recipes set.
 _SET = {"--max-update", "--save-dir", "--seed", "--user-dir"}
 _SET |= {"--source-lang", "-s", "--target-lang", "-t"}
-_CRITERIA = ("label_smoothed_cross_entropy", "cross_entropy")  # those that log their nll
 
 
 def train(

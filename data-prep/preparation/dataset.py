@@ -1,14 +1,21 @@
 """A dataset: facts, which need no package, and a script that makes a corpus of them."""
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.console import Failed, Parser, folder, need_modules, need_place, positive
+from recipes.console import (
+    Failed,
+    Parser,
+    folder,
+    need_modules,
+    need_place,
+    positive,
+    refuse_separator,
+)
 from recipes.engine import ROOT, Engine, refuse_foreign
 from recipes.parallel import threads
 from shapeshifter_fairseq.corpus import Corpus, Moses
@@ -39,7 +46,7 @@ example:
     --user-dir shapeshifter_fairseq ..."""
 
 
-# ISO 639-3, by ISO 639-1, of languages that have rules of their own in Moses' scripts, and of more.
+# The three-letter codes (ISO 639-3) of languages that the Moses tokeniser knows by two letters.
 ISO_639_3 = {"ca": "cat", "cs": "ces", "de": "deu", "el": "ell", "en": "eng", "es": "spa"}
 ISO_639_3 |= {"fi": "fin", "fr": "fra", "hu": "hun", "is": "isl", "it": "ita", "ja": "jpn"}
 ISO_639_3 |= {"ko": "kor", "lt": "lit", "nl": "nld", "pl": "pol", "pt": "por", "ro": "ron"}
@@ -174,10 +181,7 @@ class Dataset:
         need_place("--dest", options.dest.absolute().parent)
         if options.work.resolve() in (options.dest.resolve(), *options.dest.resolve().parents):
             raise Failed(f"--dest {options.dest}: choose a folder outside of --work")
-        if os.pathsep in str(options.dest):
-            raise Failed(
-                f"--dest {options.dest}: fairseq takes '{os.pathsep}' for the end of a path"
-            )
+        refuse_separator(options.dest)
         refuse_foreign(options.dest)
         facts = self.facts(corpus.source, corpus.target) if callable(self.facts) else self.facts
         with Engine(options.work, log="prepare.log").alone() as engine:
