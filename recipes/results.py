@@ -28,6 +28,7 @@ PACKAGES = (
 FOLDERS = ("--user-dir", "--save-dir", "--tensorboard-logdir")
 EXAMPLES = 5
 WORDS = 9  # of an example's source: neither a label nor a paragraph
+LONGEST = 200  # characters of it in a report: a model that has learned nothing repeats itself
 
 
 def write_result(
@@ -130,6 +131,10 @@ def examples(
     ]
 
 
+def _beginning(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
 def report(results: Mapping[str, dict[str, Any]], sentences: list[dict[str, str]]) -> str:
     """The table of `shapeshifter compare` about one or several models, with translations."""
     from tabulate import tabulate
@@ -146,6 +151,13 @@ def report(results: Mapping[str, dict[str, Any]], sentences: list[dict[str, str]
             f"{first['split']} set, beam {first['beam']}, {first['checkpoint']}{averaged}. "
             f"{first['machine']}. Code: {', '.join(commits)}.",
             "\n".join(f"- {name}: `{x['signature']}`" for name, x in first["scores"].items()),
-            *(tabulate(list(each.items()), ["", ""], tablefmt="github") for each in sentences),
+            *(
+                tabulate(
+                    [(name, _beginning(text)) for name, text in each.items()],
+                    ["", ""],
+                    tablefmt="github",
+                )
+                for each in sentences
+            ),
         ]
     )

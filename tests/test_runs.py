@@ -46,7 +46,9 @@ def test_a_report_names_the_code_of_all_its_models(tmp_path):
     commits = {"dense": "0a1b2c3", "narrow": "4d5e6f7+", "small": "0a1b2c3"}
     runs = [write(tmp_path / m, m, 9, git=git, **more) for m, git in commits.items()]
     results = {m: json.loads(Path(run, "result.json").read_text()) for m, run in zip(commits, runs)}
-    assert "A computer. Code: 0a1b2c3, 4d5e6f7+.\n" in report(results, [])
+    text = report(results, [{"source": "a", "small": "aber " * 200}])
+    assert "A computer. Code: 0a1b2c3, 4d5e6f7+.\n" in text
+    assert f"| small  | {'aber ' * 40} ... |" in text  # hypotheses.txt has all of it
 
 
 def test_the_table(tmp_path):

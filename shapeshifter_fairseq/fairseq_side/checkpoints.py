@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from argparse import Namespace
@@ -95,13 +96,25 @@ def corpus_of(checkpoint: Path, data: Path) -> Corpus:
     """A prepared corpus, in the direction in which a model translates it.
 
     Raises:
-        ShapeshifterError: if one of them cannot be read.
+        ShapeshifterError: if one of them cannot be read, or if the model was trained with other
+            dictionaries. This can be seen only while the folder that it was trained on is there.
     """
     corpus, state = Corpus.read(data), read_checkpoint(checkpoint)
     found = (state.get("cfg") or {}).get("task") or state.get("args") or {}
     task = vars(found) if isinstance(found, Namespace) else found
     source, target = task.get("source_lang"), task.get("target_lang")
-    return replace(corpus, source=source, target=target) if source and target else corpus
+    if source and target:
+        corpus = replace(corpus, source=source, target=target)
+    trained_on = Path((task.get("data") or "").partition(os.pathsep)[0])  # fairseq takes several
+    for side in (corpus.source, corpus.target):
+        theirs, ours = (folder / f"dict.{side}.txt" for folder in (trained_on, data))
+        there = task.get("data") and theirs.is_file() and ours.is_file()
+        if there and theirs.read_bytes() != ours.read_bytes():
+            raise ShapeshifterError(
+                f"{checkpoint} was trained on {trained_on}, whose dictionary of {side} is not that "
+                f"of {data}; give the corpus that the model was trained on"
+            )
+    return corpus
 
 
 def of_file(path: str | Path, weights: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:

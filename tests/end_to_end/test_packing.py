@@ -126,6 +126,22 @@ def test_another_corpus_is_refused(data, tmp_path, capsys):
     assert len(error.splitlines()) == 1 and "give the corpus that the model was trained" in error
 
 
+def test_a_corpus_with_other_words_of_the_same_number_is_refused(data, tmp_path, capsys):
+    trained_on, other = tmp_path / "trained on", tmp_path / "other"
+    for folder in (trained_on, other):
+        shutil.copytree(data["kronecker"], folder)
+    words = (other / "dict.yy.txt").read_text().splitlines()
+    (other / "dict.yy.txt").write_text("\n".join(reversed(words)) + "\n")
+    state = torch.load(FOLDER / "kronecker.pt", weights_only=True)
+    state["cfg"]["task"]["data"] = str(trained_on)
+    torch.save(state, tmp_path / "x.pt")
+    call = ["pack", str(tmp_path / "x.pt"), str(tmp_path / "x.pack"), "--data"]
+    assert cli.main([*call, str(other)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "whose dictionary of yy is not that of" in error
+    assert cli.main([*call, str(trained_on)]) == 0
+
+
 def test_the_same_model_makes_the_same_small_file(data, tmp_path):
     sizes = {}
     for precision in ("fp32", "fp16", "bf16", "int8"):
