@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .commands import python
 from .console import Failed, number, variable
-from .engine import python
 
 HELP = """\
   DEVICE            cuda or cpu (default: cuda where torch sees a GPU)

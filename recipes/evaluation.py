@@ -12,8 +12,9 @@ from typing import Any
 
 from shapeshifter_fairseq.corpus import Corpus
 
+from .commands import USER_DIR, Progress, python
 from .console import Failed, need_modules, refuse_separator
-from .engine import USER_DIR, Engine, Progress, Step, python
+from .engine import Engine, Step
 from .files import fingerprint, lines_of, write
 from .training import need_data
 

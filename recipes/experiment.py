@@ -15,9 +15,10 @@ from pathlib import Path
 from shapeshifter_fairseq.corpus import Corpus
 
 from . import devices
+from .commands import ROOT, python
 from .console import Failed, Parser, folder, need_modules, number, positive, say
 from .devices import Devices
-from .engine import ROOT, Engine, Step, python
+from .engine import Engine, Step
 from .evaluation import RESULT, Evaluation
 from .files import write
 from .results import write_result

@@ -16,7 +16,7 @@ from typing import Any
 
 from shapeshifter_fairseq.corpus import Corpus
 
-from .engine import ROOT
+from .commands import ROOT
 from .evaluation import read_evaluation
 from .files import lines_of, write
 from .training import by_name

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from shapeshifter_fairseq.corpus import Corpus
 
+from .commands import ROOT
 from .console import Parser, folder, need_modules, say, variable
 from .devices import Devices
-from .engine import ROOT, Engine
+from .engine import Engine
 from .evaluation import Evaluation
 from .experiment import report
 from .parallel import share_threads, side_by_side

@@ -12,9 +12,10 @@ from typing import Any
 
 from shapeshifter_fairseq.writing import whole_file
 
+from .commands import USER_DIR, Progress
 from .console import Failed, need_modules, positive, say
 from .devices import Devices, keep_memory
-from .engine import USER_DIR, Engine, Progress, Step
+from .engine import Engine, Step
 from .files import fingerprint
 
 _CRITERIA = ("label_smoothed_cross_entropy", "cross_entropy")  # those that log their nll

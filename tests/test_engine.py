@@ -1,4 +1,4 @@
-"""recipes/engine.py: which steps are made, and what a kill or a mistake leaves."""
+"""recipes/engine.py and commands.py: which steps are made, and what a kill or a mistake leaves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from recipes.commands import Progress
 from recipes.console import Failed
-from recipes.engine import Engine, Progress, Step, refuse_foreign
+from recipes.engine import Engine, Step, refuse_foreign
 from recipes.parallel import side_by_side
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import shapeshifter_fairseq.corpus as corpora
+from recipes.commands import python
 from recipes.console import Failed, say
-from recipes.engine import Engine, Step, python
+from recipes.engine import Engine, Step
 from recipes.files import fingerprint
 from shapeshifter_fairseq.corpus import Corpus
 

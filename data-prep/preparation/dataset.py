@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.commands import ROOT
 from recipes.console import (
     Failed,
     Parser,
@@ -16,7 +17,7 @@ from recipes.console import (
     positive,
     refuse_separator,
 )
-from recipes.engine import ROOT, Engine, refuse_foreign
+from recipes.engine import Engine, refuse_foreign
 from recipes.parallel import threads
 from shapeshifter_fairseq.corpus import Corpus, Moses
 

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from recipes.commands import python
 from recipes.console import Failed, need_modules
-from recipes.engine import Engine, Step, python
+from recipes.engine import Engine, Step
 from recipes.files import fingerprint
 
 from .archives import DAMAGE

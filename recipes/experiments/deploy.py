@@ -15,8 +15,9 @@ from typing import Any
 
 from shapeshifter_fairseq.corpus import Corpus
 
+from ..commands import USER_DIR, python
 from ..console import Failed, Parser, need_modules, say
-from ..engine import USER_DIR, Engine, Step, python
+from ..engine import Engine, Step
 from ..evaluation import RESULT, Evaluation, need_checkpoint, read_evaluation
 from ..files import fingerprint, lines_of, write
 from ..parallel import share_threads

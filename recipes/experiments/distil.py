@@ -12,8 +12,9 @@ from pathlib import Path
 
 from shapeshifter_fairseq.corpus import Corpus
 
+from ..commands import USER_DIR, Progress, python
 from ..console import Failed, Parser, is_dry_run, need_modules, say, variable
-from ..engine import USER_DIR, Engine, Progress, Step, python, refuse_foreign
+from ..engine import Engine, Step, refuse_foreign
 from ..evaluation import need_checkpoint
 from ..files import fingerprint, lines_of
 from ..parallel import threads

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import small
+from ..commands import ROOT, python
 from ..console import Parser, number, positive, say
-from ..engine import ROOT, Engine, python
+from ..engine import Engine
 from ..experiment import add_dry_run
 from ..small import UPDATES, Small
 from ..training import check_added

@@ -15,9 +15,10 @@ from pathlib import Path
 from shapeshifter_fairseq import ShapeshifterError
 from shapeshifter_fairseq.plan import Family
 
+from ..commands import ROOT
 from ..console import Failed, Parser, folder, need_modules, numbers, positive, say
 from ..devices import Devices
-from ..engine import ROOT, Engine, Step
+from ..engine import Engine, Step
 from ..experiment import add_dry_run
 from ..files import fingerprint, write
 from ..glue.setting import DENSE, EPOCHS, LR, MINILM, SHARED, Run, folder_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from ..commands import ROOT
 from ..console import Parser, say
-from ..engine import ROOT
 from ..files import write
 from ..results import examples, read_result, report
 from ..small import Small

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from .. import small
+from ..commands import ROOT, USER_DIR, python
 from ..console import Failed, Parser, folder, numbers, positive, say
-from ..engine import ROOT, USER_DIR, Engine, Step, python
+from ..engine import Engine, Step
 from ..experiment import add_dry_run, report
 from ..files import fingerprint, write
 from ..parallel import side_by_side

@@ -13,9 +13,10 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
+from ..commands import ROOT, python
 from ..console import Failed, Parser, folder, numbers, positive, say, variable
 from ..devices import Devices
-from ..engine import ROOT, Engine, python
+from ..engine import Engine
 from ..experiment import add_dry_run
 from ..files import write
 from ..parallel import share_threads, side_by_side

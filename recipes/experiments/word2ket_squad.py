@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..commands import ROOT, Progress, python
 from ..console import Parser, folder, need_modules, number, positive, say
 from ..devices import Devices
-from ..engine import ROOT, Engine, Progress, Step, python
+from ..engine import Engine, Step
 from ..experiment import add_dry_run
 from ..files import fingerprint
 from ..training import by_name
