@@ -59,9 +59,10 @@ def _warn(message: Warning | str, *_: object) -> None:
     print(f"shapeshifter: warning: {message}", file=sys.stderr)
 
 
-def _run(argv: Sequence[str]) -> int:
+def _read(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of a command, and what runs it (`run`)."""
     parser = _Parser(prog="shapeshifter", description=__doc__)
-    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         its_parser = command.add_to(commands, name)
         # Only for the command that is called: some options need torch, which takes a second.
@@ -72,10 +73,15 @@ def _run(argv: Sequence[str]) -> int:
         files = not any(word.startswith("-") for word in args.fairseq_options)
         hint = " (give options before all files or after them)" if files else ""
         parser.error(f"unrecognized arguments: {' '.join(args.fairseq_options)}{hint}")
+    return args
+
+
+def _run(argv: Sequence[str]) -> int:
     logging.basicConfig(format="shapeshifter: %(message)s")
     # At import fairseq lists packages for speech that it did not find; nobody needs them here.
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     try:
+        args = _read(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             args.run(args)
@@ -90,9 +96,10 @@ def _run(argv: Sequence[str]) -> int:
             line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         if isinstance(error, ModuleNotFoundError):
             # pip adds the extras to what is installed, a wheel or a checkout.
-            extras = getattr(COMMANDS[args.command], "EXTRAS", "fairseq")
+            command = next(word for word in argv if word in COMMANDS)
+            extras = getattr(COMMANDS[command], "EXTRAS", "fairseq")
             way_out = f"pip install 'shapeshifter-fairseq[{extras}]'"
-            line = f"{args.command} needs {error.name}: {way_out}"
+            line = f"{command} needs {error.name}: {way_out}"
         print(f"shapeshifter: error: {line}", file=sys.stderr)
         return 2
     return 0

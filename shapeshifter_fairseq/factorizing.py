@@ -27,6 +27,7 @@ from .beside_weights import (
 )
 from .errors import ShapeshifterError
 from .factorizations import Factorization, family_named
+from .factorizations.kept import without_autocast
 from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
 from .matrices import Matrix, matrices
 from .plan import Plan, Rule
@@ -104,7 +105,8 @@ def fold(model: nn.Module, keep: Callable[[nn.Module], bool] = lambda layer: Fal
     def dense_layer(layer: nn.Module) -> nn.Module:
         factors = layer.factors
         if factors not in weights:
-            weight = factors.weight().detach().clone()
+            with torch.no_grad(), without_autocast(factors.scale.device.type):
+                weight = factors.materialize().clone()
             trainable = any(factor.requires_grad for factor in factors.parameters())
             weights[factors] = nn.Parameter(weight, requires_grad=trainable)
         return _dense_layer(layer, weights[factors])
@@ -168,17 +170,22 @@ def _factors_for(
         return None
     for name, module in matrix.modules.items():
         refuse_what_would_be_lost(name, module)
+    name = next(iter(matrix.modules))
+    leave_dense = f"leave it dense with the rule {name or '*'}=dense"
+    if matrix.weight.is_complex():
+        raise ShapeshifterError(
+            f"{name}: factors are real and the weight is complex; {leave_dense}"
+        )
     factors = _new_factors(rule, matrix)
     if matrix.weight.is_meta:
         return factors.to("meta")
     weight = matrix.weight.detach()
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    name = next(iter(matrix.modules))
     if init == "project":
         if matrix.weight.requires_grad and not weight.any():
             raise ShapeshifterError(
-                f"{name}: factors of zeros cannot learn; initialise the weight first, or leave it "
-                f"dense with the rule {name}=dense"
+                f"{name}: factors of zeros cannot learn; initialise the weight first, or "
+                f"{leave_dense}"
             )
         _warn_of_a_lost_row(name, matrix)
         try:
@@ -194,26 +201,28 @@ def _factors_for(
     if not 0 < std < math.inf:
         raise ShapeshifterError(
             f"{name}: factors cannot be drawn for a weight of standard deviation {std}; initialise "
-            f"the weight first, or leave it dense with the rule {name}=dense"
+            f"the weight first, or {leave_dense}"
         )
     factors.initialize_(std, gain)
     return factors.to(matrix.weight)
 
 
 def _warn_of_a_lost_row(name: str, matrix: Matrix) -> None:
-    """Warn if a tied layer without that padding token uses the row that becomes zero."""
+    """Warn if the padding token's row, which becomes zero, holds something."""
     zero_row = matrix.zero_row
+    if zero_row is None or not matrix.weight[zero_row].any():
+        return
     others = [
         other
         for other, module in matrix.modules.items()
         if getattr(module, "padding_idx", None) != zero_row
     ]
-    if others and matrix.weight[zero_row].any():
-        warnings.warn(
-            f"{name}: row {zero_row}, the padding token's, becomes zero, also for "
-            f"{', '.join(others)}",
-            stacklevel=4,
-        )
+    also = f", also for {', '.join(others)}" if others else ""
+    warnings.warn(
+        f"{name}: row {zero_row}, the padding token's, becomes zero{also}; if the model uses that "
+        "token for more than padding, set padding_idx = None before",
+        stacklevel=4,
+    )
 
 
 def _new_factors(rule: Rule, matrix: Matrix) -> Factorization:
@@ -222,6 +231,8 @@ def _new_factors(rule: Rule, matrix: Matrix) -> Factorization:
         rank = min(rank, fitting_rank(rule, matrix))
     n, m = matrix.weight.shape
     with _naming(rule, matrix):
+        if not n * m:
+            raise ShapeshifterError(f"a {n} x {m} matrix holds no numbers; leave it dense")
         make = family_named(family.name, family.options, for_linear=not matrix.is_embedding)
         return make(n, m, rank, zero_row=matrix.zero_row, **family.options)
 

@@ -117,6 +117,8 @@ def _parse_rule(text: str, origin: str, default: Family) -> Rule:
     if value == DENSE:
         return Rule(pattern, None, origin)
     head, *texts = (part.strip() for part in value.split("/"))
+    if head == DENSE:
+        raise ShapeshifterError(f"{origin}: {DENSE!r} has no options")
     name, colon, rank = head.rpartition(":")
     options = _parse_options(texts, origin)
     family = Family(name, options) if colon else Family(default.name, default.options | options)
@@ -136,5 +138,7 @@ def _parse_options(texts: Iterable[str], origin: str) -> dict[str, int]:
             raise ShapeshifterError(
                 f"{origin}: {text!r} is not OPTION=WHOLE NUMBER; an example: monarch:2/blocks=4"
             )
+        if name in options:
+            raise ShapeshifterError(f"{origin}: {name!r} is there twice")
         options[name] = int(value)
     return options

@@ -138,6 +138,7 @@ def test_help_teaches(example, capsys):
     "call, module, extras",
     [
         ("project dense.pt out.pt", "tqdm", "fairseq"),
+        ("project dense.pt out.pt", "shapeshifter_fairseq.fairseq_side.options", "fairseq"),
         ("unpack small.pack small", "shapeshifter_fairseq.packing", "deploy"),
         ("compare run", "shapeshifter_fairseq.runs", "recipes"),
     ],

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -218,8 +219,56 @@ def test_a_trained_row_that_becomes_zero_is_named():
     with warnings.catch_warnings(action="error"):
         factorize(copy.deepcopy(model), Plan.parse("*=4"), init="project")
     nn.init.normal_(model.embed.weight)
-    with pytest.warns(UserWarning, match=rf"^embed: row {padding}, .* becomes zero.* output$"):
+    lost = rf"^embed: row {padding}, .* becomes zero"
+    with pytest.warns(UserWarning, match=rf"{lost}, also for output; .* padding_idx = None"):
         factorize(model, Plan.parse("*=4"), init="project")
+    alone = nn.ModuleDict({"embed": nn.Embedding(9, 4, padding_idx=padding)})
+    nn.init.normal_(alone["embed"].weight)
+    with pytest.warns(UserWarning, match=rf"{lost}; "):
+        factorize(alone, Plan.parse("*=4"), init="project")
+
+
+def test_a_model_may_be_projected_and_folded_under_autocast():
+    model = Tagger()
+    expected = factorize(copy.deepcopy(model), Plan.parse("*=4"), init="project")
+    with torch.autocast("cpu", torch.bfloat16):
+        factorize(model, Plan.parse("*=4"), init="project")
+        with torch.no_grad():
+            model.eval()(TOKENS)  # which keeps the W of bf16 products
+            folded = fold(model)
+    assert {parameter.dtype for parameter in folded.parameters()} == {torch.float32}
+    torch.testing.assert_close(folded(TOKENS), expected(TOKENS), rtol=1e-4, atol=1e-5)
+
+
+def test_fold_has_what_the_factors_hold_now():
+    model = nn.Sequential(FactorizedLinear(8, 8, rank=2)).eval()
+    with torch.no_grad():
+        model(torch.ones(1, 8))
+        for factor in model.parameters():
+            factor.data.mul_(2)  # which torch does not count as a change
+        expected = model[0].factors.materialize()
+        assert torch.equal(fold(model)[0].weight, expected)
+
+
+@pytest.mark.parametrize("plan", ["layers.0.*=8", "layers.1.*=8", "*=8"])
+def test_an_encoder_of_torch_drops_its_padding(plan):
+    """It then gives its layers nested tensors."""
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2).eval()
+    x, padding = torch.randn(2, 5, 16), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    factorize(model, Plan.parse(plan), init="project")
+    with torch.no_grad():
+        found = model(x, src_key_padding_mask=padding)
+        expected = fold(model)(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(found[~padding], expected[~padding], rtol=1e-4, atol=1e-5)
+
+
+def test_lookups_in_nested_tensors():
+    index = torch.nested.nested_tensor(
+        [torch.tensor([1, 2]), torch.tensor([3])], layout=torch.jagged
+    )
+    table = FactorizedEmbedding(50, 8, rank=2)
+    found = table(index)
+    torch.testing.assert_close(found.values(), table(index.values()))
 
 
 @pytest.mark.parametrize(
@@ -239,6 +288,20 @@ def test_an_error_names_the_rule_and_leaves_the_model_alone(plan, message):
         factorize(model, Plan.parse(plan))
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (partial(nn.Linear, 0, 5), r"\(0\): a 5 x 0 matrix holds no numbers"),
+        (partial(nn.Linear, 4, 4, dtype=torch.complex64), "^0: factors are real .* rule 0=dense$"),
+    ],
+)
+def test_a_matrix_that_cannot_be_factors_is_named(make, message):
+    with warnings.catch_warnings(action="ignore"):  # torch's, about layers without numbers
+        model = nn.Sequential(make())
+    with pytest.raises(ShapeshifterError, match=message):
+        factorize(model, Plan.parse("*=1"))
 
 
 def test_dtype_and_mode_are_kept():

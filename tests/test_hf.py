@@ -136,6 +136,15 @@ def test_a_model_keeps_its_ties_runs_learns_and_comes_back(make, tmp_path):
             assert again.rank == module.factors.rank
 
 
+def test_a_part_with_a_configuration_of_its_own_comes_back(tmp_path):
+    model = small(t5)
+    model.encoder.save_pretrained(tmp_path)
+    loaded = load(type(model.encoder), tmp_path)
+    with torch.no_grad():
+        expected = model.eval().encoder(input_ids=TOKENS).last_hidden_state
+        assert torch.equal(loaded.eval()(input_ids=TOKENS).last_hidden_state, expected)
+
+
 def test_a_loaded_model_is_saved_again_and_goes_by_the_auto_classes(tmp_path):
     model = small(t5)
     model.save_pretrained(tmp_path / "one")

@@ -60,6 +60,8 @@ def test_later_plans_come_after_earlier_ones():
         ("a=kronecker:3/4", "'4' is not OPTION=WHOLE NUMBER"),
         ("a=kronecker:3/blocks=-4", "'blocks=-4' is not OPTION=WHOLE NUMBER"),
         ("a=kronecker:", "neither a rank"),
+        ("a=dense/blocks=4", "'dense' has no options"),
+        ("a=monarch:2/blocks=2/blocks=4", "'blocks' is there twice"),
     ],
 )
 def test_a_rule_that_does_not_parse_is_quoted(text, message):

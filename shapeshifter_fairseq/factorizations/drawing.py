@@ -8,6 +8,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ..errors import ShapeshifterError
+
+
+def need_gain(gain: float) -> None:
+    """Raise a `ShapeshifterError` if no factors can have a gain."""
+    if not 0 < gain < math.inf:
+        raise ShapeshifterError(f"a gain of {gain} is impossible; choose a number above 0")
+
 
 class Drawn:
     """The part of a `Factorization` that draws factors and chooses its `scale`.
@@ -53,7 +61,11 @@ class Drawn:
             gain: how far Adam's first step moves an entry of W, in units of the learning rate. A
                 dense matrix has gain 1. With the same gradient, a step of SGD moves it gain^2
                 times as far as an entry of a dense matrix.
+
+        Raises:
+            ShapeshifterError: if the gain is not a number above 0.
         """
+        need_gain(gain)
         # An entry of W is a sum of P terms, each the product of d numbers of independent factors
         # of mean zero and standard deviation s, times scale^p (p of the factors are scaled):
         #     std = scale^p * sqrt(P) * s^d.

@@ -222,7 +222,7 @@ class Factorization(Drawn, Fitted, Multiplied, nn.Module, ABC):
             IndexError: if an index is not in 0 to n - 1. On a GPU a device assertion fails
                 instead, as for `nn.Embedding`.
         """
-        if self._has_w or self.n <= ROWS_PER_TOKEN * index.numel():
+        if self._has_w or index.is_nested or self.n <= ROWS_PER_TOKEN * index.numel():
             return F.embedding(index, self._weight()).to(self.scale.dtype)
         index, shape = index.flatten(), index.shape
         # Check the indices: look each one up in a table of n zeros (one number, expanded) and add

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ShapeshifterError
+from .drawing import need_gain
+from .kept import without_autocast
 
 # `_fit_padded` makes at most ROUNDS rounds, and stops when a round leaves more than WORTH of the
 # error. The FILLING_ values are for a closed form, where rounds only fill in cut-off entries.
@@ -44,7 +47,7 @@ class Fitted:
 
         Raises:
             ShapeshifterError: if the matrix has another shape, or holds a NaN or an infinity, or
-                the family cannot approximate a matrix.
+                the gain is not a number above 0, or the family cannot approximate a matrix.
         """
         if weight.shape != (self.n, self.m):
             raise ShapeshifterError(
@@ -53,13 +56,20 @@ class Fitted:
             )
         if not weight.isfinite().all():
             raise ShapeshifterError("the matrix holds NaN or infinity; take another checkpoint")
+        need_gain(gain)
         self._kept.forget()
+        if torch.finfo(self.scale.dtype).bits < 32:  # torch has no singular values in such types
+            wide = copy.deepcopy(self).float()
+            wide.project_(weight, gain)
+            self.load_state_dict(wide.state_dict())
+            return
         self.scale.fill_(1)
         weight = weight.to(self.scale, copy=True)
         if self.zero_row is not None:
             weight[self.zero_row] = 0
-        self._project(weight)
-        self._set_gain_(gain)
+        with without_autocast(weight.device.type):
+            self._project(weight)
+            self._set_gain_(gain)
 
     def _fit_padded(
         self, weight: Tensor, fit: Callable[[Tensor], None], closed_form: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -35,19 +36,20 @@ class KeptWeight:
     def of(self, module: nn.Module, build: Callable[[], Tensor]) -> Tensor:
         """The kept W, or a new one by `build` if a parameter or autocast has changed since.
 
-        Changes of `scale`, or through `.data` (as `.to()` makes), are not noticed: call `forget`.
-        Tensors made in inference mode do not count their changes, so their W is not kept.
+        Changes of `scale`, and writes through `.data`, are not noticed: call `forget`. Tensors made
+        in inference mode do not count their changes, so their W is not kept.
         """
         # A change in place raises a tensor's version (say, an optimizer's step in eval mode);
-        # `functional_call` puts in other tensors.
+        # `functional_call` puts in other tensors, and `vector_to_parameters` other memory.
         parameters = list(module._parameters.values())
         if any(parameter.is_inference() for parameter in parameters):
             return build()
-        versions = [(id(parameter), parameter._version) for parameter in parameters]
+        versions = [(id(each), each._version, each.data_ptr()) for each in parameters]
         source = autocast_dtype(module._buffers["scale"].device.type), versions
         if self._weight is None or self._source != source:
-            # Keep the tensors too, so that no others can get their ids.
-            self._source, self._tensors, self._weight = source, parameters, build()
+            # Keep the tensors and their memory too, so that no others can get their ids.
+            self._tensors = [*parameters, *(each.detach() for each in parameters)]
+            self._source, self._weight = source, build()
             self._to_read = None
         return self._weight
 
@@ -57,3 +59,10 @@ def autocast_dtype(device: str) -> torch.dtype | None:
     (meta)."""
     autocasts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if autocasts else None
+
+
+def without_autocast(device: str) -> AbstractContextManager:
+    """Inside, products keep the precision of the factors."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()

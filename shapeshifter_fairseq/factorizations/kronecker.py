@@ -136,7 +136,7 @@ class Kronecker(Factorization):
 
     def _by_factors(self, x: Tensor) -> Tensor:
         n1, n2, m1, m2 = self.shape
-        x = functional.pad(x, (0, m1 * m2 - self.m)).view(-1, m2)  # shape: (T*m1, m2)
+        x = functional.pad(x, (0, m1 * m2 - self.m)).reshape(-1, m2)  # shape: (T*m1, m2)
         inner = x @ self.B.view(-1, m2).T  # shape: (T*m1, r*n2)
         inner = inner.view(-1, m1 * self.rank, n2)
         left = (self.A * self.scale).view(n1, -1)  # shape: (n1, m1*r)

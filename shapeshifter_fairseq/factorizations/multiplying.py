@@ -54,6 +54,8 @@ class Multiplied:
         Returns:
             Tensor, shape: (*, n)
         """
+        if x.is_nested:  # `nn.TransformerEncoder` makes such batches of padded ones
+            return F.linear(x, self._weight(), bias)
         # An exported graph serves batches of any size: it computes as for a large one.
         by_factors = self.is_cheaper_by_factors(MANY if is_exported() else x.numel() // self.m)
         if self._builder is not None and not by_factors:

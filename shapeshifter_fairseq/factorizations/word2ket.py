@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ShapeshifterError
+from .drawing import need_gain
 from .factorization import Factorization
 from .sizes import most_digits, require_between, root
 from .tensor_products import gain_of, nearer_sum, sum_of_tensor_products, tensor_product
@@ -81,6 +82,7 @@ class Word2Ket(Factorization):
 
     @torch.no_grad()
     def _initialize_normed_(self, std: float, gain: float) -> None:
+        need_gain(gain)
         # A LayerNorm removes the size of its input. So only the part of a step across the vector
         # moves W: 1 - 1/q of a random step's square. A step of +-lr on a vector of spread s changes
         # it by the fraction lr/s. Each of o vectors moves a product by its fraction, so W moves by

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
@@ -60,12 +60,15 @@ def keep_plan(model: PreTrainedModel, plan: str) -> None:
     """
     if getattr(model, "hf_quantizer", None) is None:
         model.hf_quantizer = FactorQuantizer(FactorConfig(plan))
-        # A copy: other models may be built from the configuration it had.
-        old, config = model.config, copy.deepcopy(model.config)
-        config.quantization_config = model.hf_quantizer.quantization_config
+        # Copies: other models may be built from the configurations that there were. A part of a
+        # model may have one of its own (T5's encoder), with which it is saved.
+        copies: dict[int, PreTrainedConfig] = {}
         for module in model.modules():
-            if getattr(module, "config", None) is old:
-                module.config = config
+            if isinstance(old := getattr(module, "config", None), PreTrainedConfig):
+                if id(old) not in copies:
+                    copies[id(old)] = copy.deepcopy(old)
+                    copies[id(old)].quantization_config = model.hf_quantizer.quantization_config
+                module.config = copies[id(old)]
     model.hf_quantizer.quantization_config.plan = plan
     model.hf_quantizer.adopt(model)
 

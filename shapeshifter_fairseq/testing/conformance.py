@@ -154,7 +154,8 @@ class FactorizationConformance(KeptWeightConformance, BatchConformance):
             "_by_factors_cost",
             lambda self, t: -math.inf if cheaper == "factors" else math.inf,
         )
-        x, bias = torch.randn(vectors, m).double(), torch.randn(n).double()
+        x, bias = torch.randn(1, m, vectors).double(), torch.randn(n).double()
+        x = x.transpose(1, 2)  # as after a convolution: each vector's numbers lie far apart
         for b in (bias, None):
             expected = F.linear(x, factors.materialize(), b)
             torch.testing.assert_close(factors.linear(x, b), expected, rtol=1e-10, atol=1e-12)

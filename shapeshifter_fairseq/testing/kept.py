@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .case import Calls, FamilyCase, prefixed
 
@@ -46,8 +47,13 @@ class KeptWeightConformance(FamilyCase):
             factors.rows(torch.tensor([0]))  # what a model does before a step
             optimizer.step()
 
+        def other_memory():
+            flat = parameters_to_vector(factors.parameters())
+            vector_to_parameters(0.5 * flat, factors.parameters())
+
         changes = [
             step,
+            other_memory,
             fused_step,
             lambda: factors.load_state_dict(other.state_dict()),
             lambda: factors.load_state_dict(

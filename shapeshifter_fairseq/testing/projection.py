@@ -7,6 +7,7 @@ class TestMonarch(ProjectionConformance):
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy
@@ -89,6 +90,25 @@ class ProjectionConformance(FactorizationConformance):
             factors.project_(torch.full((n, m), math.nan), gain=2.0)
         with pytest.raises(ShapeshifterError, match=rf"\({n}, {m - 1}\) does not fit"):
             factors.project_(torch.ones(n, m - 1), gain=2.0)
+        for gain in (0.0, -1.0, math.nan, math.inf):
+            with pytest.raises(ShapeshifterError, match=f"a gain of {gain} is impossible"):
+                factors.project_(torch.ones(n, m), gain=gain)
+            with pytest.raises(ShapeshifterError, match=f"a gain of {gain} is impossible"):
+                factors.initialize_(1.0, gain=gain)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_projection_in_lower_precision_is_the_rounded_one(self, dtype):
+        factors = self.family(*self.whole, **self.options)
+        weight = torch.randn(*self.whole[:2])
+        torch.manual_seed(0)  # some families draw where they begin
+        exact = copy.deepcopy(factors)
+        exact.project_(weight, gain=2.0)
+        torch.manual_seed(0)
+        low = copy.deepcopy(factors).to(dtype)
+        low.project_(weight, gain=2.0)
+        assert all(factor.dtype == dtype for factor in low.parameters())
+        assert low.scale.item() == exact.scale.item()
+        assert low.relative_error(weight) < 1.1 * exact.relative_error(weight) + 0.02
 
     def test_projecting_zeros_gives_zeros(self):
         factors = self.family(*self.whole, **self.options)
