@@ -10,7 +10,7 @@ from figures import draw_bars, draw_growth, with_bars
 from pairs import Row, line
 from tabulate import tabulate
 
-from shapeshifter_fairseq.runs import write_figure
+from shapeshifter_fairseq.plots import write_figure
 from shapeshifter_fairseq.writing import whole_file
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from shapeshifter_fairseq.runs import COLOURS, write_figure
+from shapeshifter_fairseq.plots import COLOURS, write_figure
 
 RESULTS = Path(__file__).parent / "results"
 UPDATES = 11_000  # the last that all models reached

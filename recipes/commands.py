@@ -24,6 +24,7 @@ _MODULES = {  # run with -m, so that PYTHON alone decides which; shown by their 
     "sacrebleu": "sacrebleu",
     "torch.distributed.run": "torchrun",
 }
+_ERROR = r"(?:[\w.]*Error|shapeshifter: error): "  # how the line of an error begins
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Commands:
         Raises:
             Failed: if it fails, with its last line.
         """
-        line, last = shlex.join(map(str, command)), ""
+        line, last, error = shlex.join(map(str, command)), "", ""
         if self.dry:
             to = f" >>{shlex.quote(str(log))} 2>&1" if log else ""
             self._show(f"{shown(line)}{to}")
@@ -104,6 +105,8 @@ class Commands:
                 file.flush()
                 # If the command has a bar of its own, that is many lines in one.
                 last = line.rstrip().rpartition("\r")[2] or last
+                if found := re.match(rf"\[rank\d+\]: ({_ERROR}.+)", line):
+                    error = found[1]  # torchrun's own last lines do not say it
                 if progress and (found := re.search(progress.done, line)):
                     bar.update(int(found[1]) - bar.n if found.groups() else 1)
                 if progress and (found := re.search(progress.note, line)):
@@ -111,7 +114,7 @@ class Commands:
                 if "error: " in line:  # errors that are written for people
                     bar.write(line.rstrip(), file=sys.stderr)
         if process.returncode:
-            raise Failed(f"{name} failed: {last} (log: {log})")
+            raise Failed(f"{name} failed: {error or last} (log: {log})")
 
     def into(self, file: Path, line: str) -> None:
         """Write the output of a shell command to a file, whole or not at all; or print it."""

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from shapeshifter_fairseq.writing import part_of
-
 from .commands import Commands
 from .console import Failed, is_full, reason_of, refuse_separator, say
 from .files import write
@@ -134,7 +132,7 @@ class Engine(Commands):
                 reason = f"the disk of {full[0]} is full"
                 way_out = "make room, then run the same command again"
             if step.folder:
-                shutil.rmtree(part_of(step.makes), ignore_errors=True)
+                shutil.rmtree(_part_of(step.makes), ignore_errors=True)
             if way_out:
                 reason = f"the step '{step.name}' failed: {reason} -- {way_out}"
             log = "" if "(log: " in reason else f" (log: {self.log})"
@@ -148,9 +146,7 @@ class Engine(Commands):
     def _make_folder(self, step: Step) -> None:
         say(f"{step.name} ...")
         self.note(f"\n=== {step.name}, {time.ctime()}")
-        part, old = part_of(step.makes), step.makes.with_name(f"{step.makes.name}.old")
-        if step.makes.exists() and old.is_dir() and any(old.iterdir()):  # perhaps a backup
-            raise Failed(f"{old} is in the way; move it to another name")
+        part, old = _part_of(step.makes), step.makes.with_name(f".{step.makes.name}.replaced")
         for rest in (part, old):  # of a killed run
             shutil.rmtree(rest, ignore_errors=True)
         part.mkdir(parents=True)
@@ -182,6 +178,11 @@ class Engine(Commands):
     def _remember(self, step: Step, stamp: dict[str, Any] | None) -> None:
         stamps = {**self._stamps(), step.name: stamp}
         write(self.folder / "steps.json", json.dumps(stamps, indent=1))
+
+
+def _part_of(folder: Path) -> Path:
+    """The name of a folder until it is whole; it is deleted, so it is none that a person takes."""
+    return folder.with_name(f".{folder.name}.part")
 
 
 def refuse_foreign(result: Path) -> None:

@@ -90,6 +90,7 @@ class Evaluation:
                 "set": [self.split, fingerprint(*self._texts(data, corpus))],
                 "checkpoint": fingerprint(checkpoint),
                 "scores": [self.scores, self.split_compounds],
+                "corpus": [fingerprint(data / corpus.subword_file), *_facts_of_text(corpus)],
                 "options": list(self.options),
             }
 
@@ -183,6 +184,11 @@ class Evaluation:
                 for name, score in scores.items()
             },
         }
+
+
+def _facts_of_text(corpus: Corpus) -> list[Any]:
+    """What the scores depend on of what corpus.json says."""
+    return [corpus.source, corpus.target, corpus.subwords, corpus.tokenizer, corpus.lowercased]
 
 
 def _binarised(data: Path, split: str, corpus: Corpus) -> Path:

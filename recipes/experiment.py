@@ -190,11 +190,21 @@ class Experiment:
         )
 
     def corpus(self, data: Path, target: str, dry: bool = False) -> Corpus:
-        """The corpus in a folder; in a dry run without one, what its preparation would make."""
+        """The corpus in a folder; in a dry run without one, what its preparation would make.
+
+        Raises:
+            Failed: if it is of other languages.
+        """
         if dry and not (data / "corpus.json").exists():
             dataset = import_module(f"preparation.datasets.{self.dataset}").DATASET
             return dataset.corpus(self.source, target)
-        return Corpus.read(data)
+        corpus = Corpus.read(data)
+        if (corpus.source, corpus.target) != (self.source, target):
+            raise Failed(
+                f"{data} is {corpus.source}-{corpus.target} and this recipe {self.source}-{target};"
+                " give another --data, or take recipes/own.sh"
+            )
+        return corpus
 
     def _parser(self) -> Parser:
         script = sys.argv[0]

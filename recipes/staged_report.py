@@ -42,7 +42,8 @@ class Run:
 
 def compare(out: Path, runs: Sequence[Run]) -> str:
     """Write staged.md and staged.png, about runs in a folder; returns the text."""
-    from shapeshifter_fairseq.runs import read_runs, table, write_figure
+    from shapeshifter_fairseq.plots import write_figure
+    from shapeshifter_fairseq.runs import read_runs, table
 
     diverged = [run.folder for run in runs if (out / run.folder / "diverged").exists()]
     there = [run for run in runs if run.folder not in diverged]
@@ -73,7 +74,7 @@ def plot(found: Mapping[str, list[dict[str, Any]]], runs: Sequence[Run]) -> Figu
     """BLEU against size: a panel for each family, a line for each way, a dot for each seed."""
     from matplotlib.figure import Figure
 
-    from shapeshifter_fairseq.runs import COLOURS
+    from shapeshifter_fairseq.plots import COLOURS
 
     families = list(dict.fromkeys(run.model.rpartition("-")[0] for run in runs if run.model))
     figure = Figure(figsize=(1.2 + 2.9 * len(families), 3.6), layout="constrained")

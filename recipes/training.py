@@ -27,7 +27,8 @@ PAPERS = [
 ]
 LABEL_SMOOTHING = ("--label-smoothing", "0.1")  # an option of that criterion
 DROPOUT = ("--dropout", "0.3")  # theirs too
-_CONTENT = "content of the corpus"  # a corpus of the same name may be another one
+# A corpus or a checkpoint of the same name may be another one.
+_CONTENT, _START = "content of the corpus", "content of --finetune-from-model"
 # Options that do not make it another training: how often it saves and validates.
 _NO_DIFFERENCE = ("--save-interval-updates", "--validate-interval-updates")
 # Options of fairseq-train that the recipes set.
@@ -68,21 +69,36 @@ def train(
     begun = any(save.glob("checkpoint*.pt"))
     made_from = _made_from(data, own, others)
     before = engine.made_from("train") if begun else None
-    # (Runs of earlier releases did not note the content.)
-    if not engine.dry and (before is None or _CONTENT in before):
-        files = [*sorted(data.glob("dict.*.txt")), *sorted(data.glob("train*.idx"))]
-        made_from[_CONTENT] = fingerprint(*files)
+    if not engine.dry:
+        content = _content(data, made_from.get("--finetune-from-model"))
+        if before is not None:  # runs of earlier releases did not note it
+            content = {k: content.get(k, before[k]) for k in (_CONTENT, _START) if k in before}
+        made_from |= content
     main_node = devices.node_rank == 0
     log = save / ("train.log" if main_node else f"train.node{devices.node_rank}.log")
     on_cpu = devices.device == "cpu"
 
     def make(_: Path) -> None:
-        if not engine.dry and _go_on(save, main_node) >= updates:
-            # Killed after the last update: fairseq would make one more.
-            say(f"train: {save} has its {updates} updates already")
-            return
         command = [data, "--user-dir", USER_DIR, "--save-dir", save]
         command += [*PAPERS, *loss, *dropout, *batch]
+        newest = None if engine.dry else _newest(save, main_node)
+        if newest:
+            checkpoint, reached = newest
+            if reached >= updates:
+                # Killed after the last update: fairseq would make one more.
+                say(f"train: {save} has its {updates} updates already")
+                return
+            now = {"--update-freq": "1", **by_name([*batch, *others])}
+            if _batches_of(checkpoint) != (
+                now["--max-tokens"],
+                now["--update-freq"],
+                devices.count,
+            ):
+                # fairseq counts its place in an epoch in the batches of one device.
+                if "--finetune-from-model" in now:  # fairseq refuses the option beside that
+                    raise Failed(f"{save} was begun with another --max-tokens or number of devices")
+                say("train: other batches on a device than before, so the epoch begins again")
+                command.append("--reset-dataloader")
         command += ["--seed", "1", "--update-epoch-batch-itr", "True", "--log-format", "json"]
         # A short training has more lines: they move the bar.
         command += ["--log-interval", max(1, min(20, updates // 50))]
@@ -104,6 +120,15 @@ def train(
         engine.do(step)
     elif not engine.is_done(step):  # the first machine records the steps
         make(save)
+
+
+def _content(data: Path, start: str | None) -> dict[str, str]:
+    """Checksums of what a training reads; once it has begun, `start` may be gone."""
+    files = [*sorted(data.glob("dict.*.txt")), *sorted(data.glob("train*.idx"))]
+    content = {_CONTENT: fingerprint(*files)}
+    if start and Path(start).is_file():
+        content[_START] = fingerprint(Path(start))
+    return content
 
 
 def _made_from(data: Path, own: argparse.Namespace, others: Sequence[str]) -> dict[str, Any]:
@@ -185,8 +210,8 @@ def need_data(data: Path) -> None:
         )
 
 
-def _go_on(save: Path, main_node: bool) -> int:
-    """Let fairseq find the newest whole checkpoint, if there is any; returns its updates.
+def _newest(save: Path, main_node: bool) -> tuple[Path, int] | None:
+    """Let fairseq find the newest whole checkpoint; returns it with its updates.
 
     fairseq resumes from checkpoint_last.pt (with --restore-file it would refuse
     --finetune-from-model). It writes checkpoint_best.pt only when a better one comes. So both are
@@ -195,11 +220,21 @@ def _go_on(save: Path, main_node: bool) -> int:
     from shapeshifter_fairseq.fairseq_side.checkpoints import newest_checkpoint
 
     if (newest := newest_checkpoint(save)) is None:
-        return 0
+        return None
     latest, reached, is_best = newest
     for name in ["checkpoint_last.pt", *["checkpoint_best.pt"] * is_best]:
         copy = save / name
         if main_node and not (copy.exists() and os.path.samefile(latest, copy)):
             with whole_file(copy) as part:
                 shutil.copyfile(latest, part)
-    return reached
+    return latest, reached
+
+
+def _batches_of(checkpoint: Path) -> tuple[str, str, int]:
+    """A training's --max-tokens, --update-freq and number of devices."""
+    from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
+
+    cfg = read_checkpoint(checkpoint)["cfg"]
+    frequency = ",".join(map(str, cfg["optimization"]["update_freq"]))
+    world_size = cfg["distributed_training"]["distributed_world_size"]
+    return str(cfg["dataset"]["max_tokens"]), frequency, world_size

@@ -1,4 +1,4 @@
-"""The runs of a benchmark side by side, as a table and as plots, for `shapeshifter compare`.
+"""The runs of a benchmark side by side, as a table, for `shapeshifter compare`.
 
 Reads the result.json files that the recipes write. Runs with the same name make one row: mean and
 standard deviation over their seeds. So they must have the same parameters and updates.
@@ -7,19 +7,15 @@ standard deviation over their seeds. So they must have the same parameters and u
 from __future__ import annotations
 
 import json
-import math
+import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from tabulate import tabulate
 
 from .errors import ShapeshifterError
-from .writing import whole_file
 
 Run = dict[str, Any]  # what recipes/results.py writes
 Runs = dict[str, list[Run]]  # by name; a name's runs differ in their seeds only
@@ -30,10 +26,16 @@ _ALIKE: dict[str, Callable[[Run], str]] = {
     "sets": lambda run: run["split"],
     "beams": lambda run: str(run.get("beam", 5)),
     "lists of scores": lambda run: ", ".join(run["scores"]),
+    "signatures of scores": lambda run: ", ".join(
+        re.sub(r"\|version:.*", "", score.get("signature", "")) for score in run["scores"].values()
+    ),
 }
-
-# Colours that colour-blind people can tell apart (Okabe and Ito, 2008; the last one is Tol's).
-COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #000000 #999999 #882255".split()
+# Options of fairseq-train in which the runs of a name may differ: the seed, and what does not
+# change the training. (For the first two see `_setting`.)
+_FREE = re.compile(
+    r"--(max-tokens|update-freq|seed|cpu|fp16|num-workers|finetune-from-model|no-epoch-checkpoints"
+    r"|(log|save|keep|validate|tensorboard|distributed|ddp)-.*)"
+)
 
 
 def read_runs(arguments: Sequence[str]) -> Runs:
@@ -47,7 +49,7 @@ def read_runs(arguments: Sequence[str]) -> Runs:
     Raises:
         ShapeshifterError: if a result is missing or cannot be read, if the runs are of several
             benchmarks or were scored in several ways, or if two of one name have the same seed or
-            differ in updates or parameters.
+            differ in updates, parameters or options of fairseq-train.
     """
     named = [_read(argument) for argument in arguments]
     for what, value_of in _ALIKE.items():
@@ -72,8 +74,36 @@ def read_runs(arguments: Sequence[str]) -> Runs:
                     f"runs of {name} have {group[0][what]:,} and {run[what]:,} {what}, so they do "
                     "not differ in seeds only: give each its own name, NAME=RUN"
                 )
+        if group and (odd := _difference(_setting(group[0]), _setting(run))):
+            raise ShapeshifterError(
+                f"runs of {name} differ in {odd}, so they do not differ in seeds only: give each "
+                "its own name, NAME=RUN"
+            )
         group.append(run)
     return runs
+
+
+def _setting(run: Run) -> dict[str, str]:
+    """The options of a training that have to be alike; empty for results of earlier releases."""
+    if not (options := run.get("options")):
+        return {}
+    setting = {name: value for name, value in options.items() if not _FREE.fullmatch(name)}
+    tokens, frequency = (options.get(name, "1") for name in ("--max-tokens", "--update-freq"))
+    if tokens.isdecimal() and frequency.isdecimal():
+        # On several devices each holds a part of the batch.
+        setting["tokens an update"] = str(
+            int(tokens) * int(frequency) * (run.get("processes") or 1)
+        )
+    return setting
+
+
+def _difference(one: dict[str, str], other: dict[str, str]) -> str:
+    """The first option in which two settings differ, with both values; "" if there is none."""
+    for name in sorted(one.keys() | other.keys()) if one and other else ():
+        values = [setting.get(name, "not given") for setting in (one, other)]
+        if values[0] != values[1]:
+            return f"{name} ({' and '.join(values)})"
+    return ""
 
 
 def _name(run: Run, runs: Sequence[Run]) -> str:
@@ -102,7 +132,7 @@ def _read(argument: str) -> tuple[str, Run]:
         raise ShapeshifterError(f"{path} is not the result of a recipe: {error}") from error
     if not isinstance(run, dict) or not {"recipe", "split", "scores", "validation"} <= run.keys():
         raise ShapeshifterError(f"{path} is not the result of a recipe")
-    if not _curve(run, "nll_loss")[0]:
+    if not curve(run, "nll_loss")[0]:
         raise ShapeshifterError(
             f"{path} has no nll_loss: train with --criterion label_smoothed_cross_entropy"
         )
@@ -116,9 +146,9 @@ def table(runs: Runs) -> str:
     sizes = {name: group[0]["parameters"] for name, group in runs.items()}
     dense = [name for name, group in runs.items() if group[0]["model"] == "dense"]
     whole = max(dense or sizes, key=sizes.__getitem__)
-    scores = list(dict.fromkeys(score for run in _all(runs) for score in run["scores"]))
+    scores = list(dict.fromkeys(score for run in every(runs) for score in run["scores"]))
     # No such column if a training was too short to log its loss.
-    training = all(run["last_training_nll"] is not None for run in _all(runs))
+    training = all(run["last_training_nll"] is not None for run in every(runs))
     rows = [
         [
             name.replace("|", r"\|"),
@@ -126,8 +156,8 @@ def table(runs: Runs) -> str:
             f"{group[0]['updates']:,}",
             str(len(group)),
             *([spread([run["last_training_nll"] for run in group], 3)] if training else []),
-            spread([min(_curve(run, "nll_loss")[1]) for run in group], 3),
-            *(spread([_score(run, score) for run in group], 2) for score in scores),
+            spread([min(curve(run, "nll_loss")[1]) for run in group], 3),
+            *(spread([value_of(run, score) for run in group], 2) for score in scores),
             spread([run["seconds"]["training"] / 60 for run in group], 1),
         ]
         for name, group in runs.items()
@@ -138,147 +168,20 @@ def table(runs: Runs) -> str:
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
-def plot(runs: Runs, out: Path) -> list[Path]:
-    """Draw validation.png, seconds.png, parameters.png and bleu.png; returns their paths.
-
-    If the first score of a benchmark is not BLEU, that score is drawn instead (rouge-1.png).
-    Results of earlier releases lack the seconds, so they get no seconds.png.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "validation.png": _plot_curves(runs, "nll_loss", "validation nll, base 2"),
-        # Trainings measure BLEU only if told to: fairseq-train --eval-bleu.
-        f"{_main_score(runs).lower()}.png": _plot_curves(runs, "bleu", "validation BLEU")
-        if all(_curve(run, "bleu")[0] for run in _all(runs))
-        else _plot_score(runs),
-        "parameters.png": _plot_score_against_parameters(runs),
-    }
-    if all("seconds" in point for run in _all(runs) for point in run["validation"]):
-        label = "validation nll, base 2"
-        figures["seconds.png"] = _plot_curves(runs, "nll_loss", label, "seconds")
-    for name, figure in figures.items():
-        write_figure(figure, out / name)
-    return [out / name for name in figures]
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=160)
-
-
-def _plot_curves(runs: Runs, key: str, label: str, against: str = "updates") -> Figure:
-    """Results on the validation set against updates or seconds; a line for each seed."""
-    figure, axes = _axes(runs, against, label)
-    late = []
-    for name, colour, group in _coloured(runs):
-        for seed, run in enumerate(group):
-            places, values = _curve(run, key, against)
-            finite = [point for point in zip(places, values) if math.isfinite(point[1])]
-            tenth = places[-1] / 10  # 0 if the whole training took less than a second
-            late += [value for at, value in finite if at > tenth or not tenth]
-            axes.plot(places, values, color=colour, linewidth=1.6, label=name if not seed else "")
-    # The first tenth of a training covers ten times the range of the rest: it may be cut off.
-    margin = 0.05 * (max(late) - min(late)) or 0.5
-    axes.set_ylim(min(late) - margin, max(late) + margin)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.legend(frameon=False, loc="best")
-    return figure
-
-
-def _plot_score(runs: Runs) -> Figure:
-    """The score of each name as a bar, with a dot for each seed."""
-    main = _main_score(runs)
-    figure, axes = _axes(runs, _score_label(runs), "")
-    for row, (_, colour, group) in enumerate(_coloured(runs)):
-        values = [_score(run, main) for run in group]
-        axes.barh(row, statistics.mean(values), height=0.6, color=colour)
-        if len(values) > 1:
-            axes.plot(values, [row] * len(values), "o", color="white", mec="black", markersize=4)
-        _note(axes, spread(values, 2), max(values), row)
-    axes.set_yticks(range(len(runs)), list(runs))
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.2 * max(_score(run, main) for run in _all(runs)) or 1)
-    axes.grid(visible=False, axis="y")
-    return figure
-
-
-def _plot_score_against_parameters(runs: Runs) -> Figure:
-    """The score against size on a logarithmic axis: a dot for each name, a bar over its seeds."""
-    figure, axes = _axes(runs, "parameters", _score_label(runs))
-    axes.set_xscale("log")
-    sizes = [group[0]["parameters"] for group in runs.values()]
-    axes.set_xlim(min(sizes) / 1.5, max(sizes) * 2.2)  # room for the names
-    main = _main_score(runs)
-    means = {name: _mean(group, main) for name, group in runs.items()}
-    for name, colour, group in _coloured(runs):
-        size, values = group[0]["parameters"], [_score(run, main) for run in group]
-        axes.vlines(size, min(values), max(values), color=colour, linewidth=1.6)
-        axes.plot(size, means[name], "o", color=colour, markersize=7)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.margins(y=0.15)
-    # Place the names of models of similar size below each other.
-    low, high = axes.get_ylim()
-    line, noted = 0.055 * (high - low), []
-    for name, colour, group in sorted(_coloured(runs), key=lambda item: -means[item[0]]):
-        size, y = group[0]["parameters"], means[name]
-        near = [other for other_size, other in noted if 0.4 < size / other_size < 2.5]
-        noted.append((size, min([y, *(other - line for other in near)])))
-        _note(axes, name, *noted[-1], colour)
-    axes.set_ylim(min(low, *(y - line for _, y in noted)), high)
-    return figure
-
-
-def _axes(runs: Runs, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel=x, ylabel=y)
-    axes.set_title(next(_all(runs))["recipe"], loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    return figure, axes
-
-
-def _note(axes: Axes, text: str, x: float, y: float, colour: str = "black") -> None:
-    place = {"textcoords": "offset points", "va": "center"}
-    axes.annotate(text, (x, y), (7, 0), **place, fontsize=9, color=colour)
-
-
-def _coloured(runs: Runs) -> list[tuple[str, str, list[Run]]]:
-    return [
-        (name, COLOURS[number % len(COLOURS)], group)
-        for number, (name, group) in enumerate(runs.items())
-    ]
-
-
-def _all(runs: Runs) -> Iterator[Run]:
+def every(runs: Runs) -> Iterator[Run]:
+    """All runs, whatever their name."""
     return (run for group in runs.values() for run in group)
 
 
-def _curve(run: Run, key: str, against: str = "updates") -> tuple[list[float], list[float]]:
+def curve(run: Run, key: str, against: str = "updates") -> tuple[list[float], list[float]]:
     """Updates (or seconds) and values of one measure on the validation set."""
     points = [point for point in run["validation"] if key in point]
     return [point.get(against, 0) for point in points], [point[key] for point in points]
 
 
-def _score(run: Run, name: str) -> float:
-    return run["scores"][name]["value"]
-
-
-def _mean(group: list[Run], name: str) -> float:
-    return statistics.mean(_score(run, name) for run in group)
-
-
-def _main_score(runs: Runs) -> str:
-    return next(iter(next(_all(runs))["scores"]))
-
-
-def _score_label(runs: Runs) -> str:
-    return f"{_main_score(runs)}, {next(_all(runs))['split']} set"
+def value_of(run: Run, score: str) -> float:
+    """The value of a score."""
+    return run["scores"][score]["value"]
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -64,7 +64,7 @@ def test_a_mistake_is_one_line_with_the_way_out_and_leaves_the_result_before(eng
         engine.do(broken)
     if step.folder:
         assert (step.makes / "file").read_text() == "made 1 times" and not engine.do(step)
-        assert not list(engine.folder.glob("*.part"))
+        assert not list(engine.folder.glob("*.part")) + list(engine.folder.glob(".*.part"))
     else:  # what it wrote may be half
         assert engine.do(step)
 
@@ -72,19 +72,21 @@ def test_a_mistake_is_one_line_with_the_way_out_and_leaves_the_result_before(eng
 def test_killed_between_the_two_renames_it_is_made_again(engine, tmp_path):
     step = Step("count", tmp_path / "a result", Maker(), 1, folder=True)
     engine.do(step)
-    step.makes.rename(tmp_path / "a result.old")
+    old = step.makes.rename(tmp_path / ".a result.replaced")
     assert engine.do(step) and (step.makes / "file").exists()
-    assert not (tmp_path / "a result.old").exists()
+    assert not old.exists()
 
 
-def test_a_backup_beside_the_result_is_not_deleted(engine, tmp_path):
+@pytest.mark.parametrize("name", ["old", "part"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_backup_beside_the_result_is_not_deleted(there, name, engine, tmp_path):
     step = Step("count", tmp_path / "a result", Maker(), 1, folder=True)
     engine.do(step)
-    backup = (tmp_path / "a result").rename(tmp_path / "a result.old")
-    (tmp_path / "a result").mkdir()
-    with pytest.raises(Failed, match=r"a result\.old is in the way; move it to another name"):
-        engine.do(step)
-    assert (backup / "file").exists()
+    backup = (tmp_path / "a result").rename(tmp_path / f"a result.{name}")
+    if there:
+        (tmp_path / "a result").mkdir()
+    assert engine.do(step)
+    assert (backup / "file").read_text() == "made 1 times"
 
 
 def test_a_link_to_the_result_stays_a_link(engine, tmp_path):
@@ -157,6 +159,9 @@ def test_commands_are_logged_and_end_with_their_last_words(engine):
     with pytest.raises(Failed, match=r"fall failed: the end \(log: .*steps.log\)"):
         engine.run([sys.executable, "-c", "print('the end'); raise SystemExit(3)"], "fall")
     assert (engine.folder / "steps.log").read_text().count("\n=== ") == 2
+    of_torchrun = "[rank1]: Traceback", "[rank1]: ValueError: no such rank", "=" * 60
+    with pytest.raises(Failed, match=r"fall failed: ValueError: no such rank \(log: "):
+        engine.run([sys.executable, "-c", f"print(*{of_torchrun}, sep='\\n'); exit(1)"], "fall")
 
 
 def test_a_file_is_written_whole_or_not_at_all(engine):

@@ -112,7 +112,7 @@ def test_corpus_is_ready_for_fairseq(corpus: Corpus) -> None:
 def test_repeats_only_what_an_option_changes(corpus: Corpus) -> None:
     before = times(corpus.work), times(corpus.dest)
     # What a kill may leave behind.
-    for rest in ("de-en.part", "de-en.old"):
+    for rest in (".de-en.part", ".de-en.replaced"):
         (corpus.dest.parent / rest).mkdir()
     again = run(*corpus.arguments, "--vocab-size", "120")
     assert (again.status, again.err) == (0, [])

@@ -97,6 +97,26 @@ def test_another_corpus_of_the_same_name_is_another_training(data, tmp_path):
     assert "already there, skipped" in script("train.sh", data, run, *ARCH, DEVICE="cpu")
 
 
+def test_another_start_of_the_same_name_is_another_training(data, tmp_path):
+    run, start = tmp_path / "run", tmp_path / "start.pt"
+    start.write_text("a model")
+    options = "--finetune-from-model", str(start)
+    begun(run, *options, data=data)
+    start.write_text("another model")
+    error = script("train.sh", data, run, *ARCH, *options, DEVICE="cpu", fails=True)
+    assert "begun with other options: it had content of --finetune-from-model " in error
+    start.unlink()  # once begun, it is not needed
+    assert "already there, skipped" in script("train.sh", data, run, *ARCH, *options, DEVICE="cpu")
+
+
+def test_a_corpus_of_other_languages_is_refused(data, tmp_path):
+    facts = json.loads((data / "corpus.json").read_text())
+    (data / "corpus.json").write_text(json.dumps({**facts, "source": "en", "target": "de"}))
+    call = ["--data", data, "--out", tmp_path / "run", "--dry-run"]
+    error = script("tatoeba.de-en.sh", *call, DEVICE="cpu", fails=True)
+    assert "is en-de and this recipe de-en; give another --data, or take recipes/own.sh" in error
+
+
 def test_a_copied_run_goes_on_from_the_most_updates(data, tmp_path):
     """Copied, the older checkpoint may be the later file."""
     save = tmp_path / "a run"

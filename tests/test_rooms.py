@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "shapeshifter_fairseq"
 ROOMS = (
     "errors writing corpus translating factorizations layers together undrawn plan sizing "
     "beside_weights matrices factorizing adapters packing projection stages testing fairseq_side "
-    "models hf theory runs commands cli"
+    "models hf theory runs plots commands cli"
 ).split()
 FAIRSEQS_OWN = {"fairseq", "omegaconf"}
 KNOW_FAIRSEQ = {"fairseq_side", "models", "commands"}

@@ -11,7 +11,8 @@ import pytest
 
 from recipes.results import report
 from shapeshifter_fairseq import ShapeshifterError, cli
-from shapeshifter_fairseq.runs import plot, read_runs, table
+from shapeshifter_fairseq.plots import plot
+from shapeshifter_fairseq.runs import read_runs, table
 
 
 def write(folder: Path, model: str, parameters: int, seed: int = 1, bleu: float = 30.0, **more):
@@ -91,6 +92,15 @@ def test_seeds_are_one_row_with_mean_and_standard_deviation(tmp_path):
     seeds = [write(tmp_path / str(i), "dense", 2000, i, 30.0 + i) for i in (1, 2, 3)]
     (row,) = cells(table(read_runs(seeds)))[1:]
     assert row[3] == "3" and row[5] == "32.00 ± 1.00"
+
+
+def test_the_machine_makes_no_other_training(tmp_path):
+    options = {"--lr": "1e-3", "--max-tokens": "1024", "--update-freq": "2", "--seed": "1"}
+    one = write(tmp_path / "one", "dense", 9, 1, options=options)
+    options |= {"--max-tokens": "256", "--cpu": "", "--seed": "2", "--save-interval-updates": "9"}
+    other = write(tmp_path / "other", "dense", 9, 2, options=options, processes=4)
+    older = write(tmp_path / "older", "dense", 9, 3)  # a release that did not note them
+    assert len(read_runs([one, other, older])["dense"]) == 3
 
 
 def test_names(tmp_path):
@@ -187,6 +197,9 @@ def test_a_benchmark_without_bleu_shows_its_first_score(tmp_path):
         ("a seed twice", "NAME=RUN"),
         ("a name for two trainings", "1,000 and 2,000 updates"),
         ("a name for two models", "2,000 and 2,001 parameters"),
+        ("a name for two rates", "runs of dense differ in --lr (1e-3 and not given), so"),
+        ("a name for two batches", "differ in tokens an update (1024 and 2048), so they do"),
+        ("other case", "several signatures of scores, case:lc|tok:13a (OTHER) and case:mixed"),
     ],
 )
 def test_mistakes_are_one_line(case, words, tmp_path, capsys):
@@ -214,6 +227,19 @@ def test_mistakes_are_one_line(case, words, tmp_path, capsys):
         good, odd = f"X={good}", f"X={odd}"
     elif case == "a name for two models":  # both of 0.00M
         odd = write(tmp_path / "other", "dense", 2001, seed=2)
+    elif case.startswith("a name for two"):
+        first, second = {"--max-tokens": "1024"}, {"--max-tokens": "1024"}
+        first |= {"--lr": "1e-3"} if case.endswith("rates") else {}
+        second |= {"--update-freq": "2"} if case.endswith("batches") else {}
+        good = write(tmp_path / "first", "dense", 2000, options=first)
+        odd = write(tmp_path / "other", "dense", 2000, seed=2, options=second)
+    elif case == "other case":
+        scores = [
+            {"BLEU": {"value": 1.0, "signature": f"case:{form}|tok:13a|version:{version}"}}
+            for form, version in (("mixed", "2.5"), ("lc", "2.6"))
+        ]
+        good = write(tmp_path / "first", "dense", 2000, scores=scores[0])
+        odd = write(tmp_path / "other", "dense", 2000, scores=scores[1])
     assert cli.main(["compare", good, str(odd), "--out", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.splitlines()
     words = words.replace("GOOD", good).replace("OTHER", str(odd))

@@ -75,6 +75,8 @@ def test_from_json_to_f1_killed_and_resumed(files, tmp_path):
     assert result["scores"]["exact match"]["value"] == pytest.approx(100 * right / len(asked))
     assert result["scores"]["F1"]["value"] > 80
     assert "already there, skipped" in script(RECIPE, *words(files, run, 2), DEVICE="cpu")
+    fewer = script(RECIPE, *words(files, run, 1), DEVICE="cpu", fails=True)
+    assert "checkpoint.pt has 2 epochs; give --epochs 2 or more, or another --out" in fewer
     other = [*words(files, run, 2), "--lr", "1"]
     assert "now --lr 1;" in script(RECIPE, *other, DEVICE="cpu", fails=True)
 
@@ -90,6 +92,7 @@ def test_the_command():
     [
         ("--from /nowhere", "--from /nowhere holds no train-v1.1.json (it comes from https:"),
         ("--model dense --rank 2", "do not go with --model dense"),
+        ("-- --lr 1 --epochs 3", "--epochs after --: the script sets it; see --help"),
         ("--lr 1", "unrecognized arguments: --lr 1 (options of the reader come after --)"),
     ],
 )

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     if args.dry_run:
         source = f" --from {shlex.quote(str(args.source))}" if args.source else ""
         for run in runs:
-            say(f"{run.command}{source}")
+            say(f"{run.command}{source} --out {shlex.quote(str(args.out))}")
         return
     need_modules("accelerate", "matplotlib", "sklearn", "tabulate", "transformers",
                  way_out="run: bash recipes/install.sh recipes glue")  # fmt: skip
@@ -91,6 +91,8 @@ def _train(engine: Engine, run: Run, data: Sequence[Path], on_cpu: bool) -> None
         write(part / "result.json", json.dumps(fine_tune(run, data, on_cpu, part), indent=2))
 
     made_from = [asdict(run), fingerprint(*data)]
+    if (model := Path(run.model)).is_dir():
+        made_from.append(fingerprint(*sorted(path for path in model.iterdir() if path.is_file())))
     engine.do(Step(run.name, engine.folder / run.name, make, made_from, folder=True))
 
     from ..glue.report import report

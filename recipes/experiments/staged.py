@@ -173,10 +173,16 @@ class Staged:
             report(engine, trainings.data, trainings.corpus, *facts, checkpoint)
 
     def _project(self, engine: Engine, run: Run, result: Path) -> None:
+        self._need(self.dense, Run("dense"))
         command = python("shapeshifter_fairseq", "project", self.dense, result, "--force")
         command += shlex.split(MODELS[run.model])
         made_from = [command, "" if engine.dry else fingerprint(self.dense)]
         engine.do(Step("project", result, lambda _: engine.run(command, "project"), made_from))
+
+    def _need(self, checkpoint: Path, run: Run) -> None:
+        """Stop now if a run that comes first is missing."""
+        if not self.trainings.dry and not checkpoint.is_file():
+            raise Failed(f"there is no {checkpoint}: first give --only {run.folder}")
 
     def _validate(self, engine: Engine, checkpoint: Path) -> None:
         """The loss of a model that was not trained here.
@@ -200,8 +206,10 @@ class Staged:
         projection = self.out / Run("before", run.model).folder / "projected.pt"
         begin = ["--lr", args.lr, "--finetune-from-model"]
         if run.way == "at-once":
+            self._need(projection, Run("before", run.model))
             begin.append(str(projection))
         elif run.way == "staged":
+            self._need(self.dense, Run("dense"))
             begin += [str(self.dense), "--stage-updates", str(stage)]
         else:
             # At the quickstart's rate, the larger low_rank and monarch models learn only how

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str]) -> None:
     args, more = parser.split(arguments)
     check_added(more, one_arch=True)
     recipe = args.recipe.removesuffix(".sh")
-    if not (ROOT / "recipes" / f"{recipe}.sh").is_file():
+    module = re.sub("[.-]", "_", recipe)
+    if not (ROOT / "recipes" / "experiments" / f"{module}.py").is_file():
         parser.error(f"there is no recipes/{recipe}.sh")
     out = args.out or ROOT / "runs" / f"table.{recipe}"
     given = ["--max-update", str(args.max_update)] * bool(args.max_update)

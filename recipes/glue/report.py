@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from shapeshifter_fairseq.runs import COLOURS, spread, write_figure
+from shapeshifter_fairseq.plots import COLOURS, write_figure
+from shapeshifter_fairseq.runs import spread
 
 from ..files import write
 from .setting import BATCH, DENSE, SHARED, TOKENS

@@ -51,7 +51,10 @@ def fine_tune(run: Run, data: Sequence[Path], on_cpu: bool, folder: Path) -> dic
     set_seed(run.seed)  # of the classifier, of dropout and of the order
     try:
         source = folder_of(run.model)
-        model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=2)
+        # A classifier of another task may have more labels: it is drawn anew.
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source, num_labels=2, ignore_mismatched_sizes=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(source)
     except OSError as error:
         raise ValueError(f"--model {run.model}: {' '.join(str(error).split())}") from error
@@ -107,7 +110,10 @@ def in_factors(model: nn.Module, run: Run, updates: int) -> list[TrainerCallback
             rank = largest_rank({tuple(matrix.weight.shape): 1}, family, most)
             rules[name] = f"{name}={family.name}:{rank}{options}"
     if not rules:
-        raise ValueError(f"--model {run.model} has no list of blocks that stages.py knows")
+        raise ValueError(
+            f"--model {run.model} has no nn.Linear in a list of blocks named layer, layers, "
+            "block, blocks or h"
+        )
     plan = ",".join(rules.values())
     if not run.staged:
         hf.factorize(model, plan, init="project")

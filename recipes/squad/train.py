@@ -63,6 +63,11 @@ class Training:
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.epochs = saved["epochs"]
+        if len(self.epochs) > args.epochs:
+            raise ValueError(
+                f"{self.file} has {len(self.epochs)} epochs; give --epochs {len(self.epochs)} or "
+                "more, or another --out"
+            )
 
     def run(self) -> None:
         """Train the epochs that are missing, and write the report."""

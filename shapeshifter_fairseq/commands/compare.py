@@ -39,7 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..runs import plot, read_runs, table
+    from ..plots import plot
+    from ..runs import read_runs, table
     from ..writing import whole_file
 
     runs = read_runs(args.runs)

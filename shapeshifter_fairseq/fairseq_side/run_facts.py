@@ -80,19 +80,22 @@ def _logged(log: str, kind: str) -> list[dict[str, str]]:
 def _validation(log: str) -> list[dict[str, float]]:
     """fairseq's results on the validation set, with their updates and seconds of training.
 
-    After a restart the log may hold an update twice; the later one counts. The seconds then go on
-    from those of the checkpoint's update. (They are taken from the times of the lines, because
-    fairseq's own count, "wall", stays 0 after a restart.)
+    After a restart both go on from those of the checkpoint. (The seconds are taken from the times
+    of the lines, because fairseq's own count, "wall", stays 0 after a restart.)
     """
     found, seconds_at = {}, {0: 0.0}
-    begun, before = None, 0.0
+    begun, first = None, 0
     for line in log.splitlines():
         if "| fairseq_cli.train | training on " in line:  # a process starts
-            begun, before = None, 0.0
+            begun, first = None, 0
         elif loaded := re.search(r"Loaded checkpoint .* @ (\d+) updates", line):
-            before = seconds_at[max(at for at in seconds_at if at <= int(loaded[1]))]
+            first = int(loaded[1])
         elif begun is None and "| begin training epoch " in line:
             begun = _time_of(line)
+            # What is later than the checkpoint was lost, or is of a training that was deleted.
+            found = {at: values for at, values in found.items() if at <= first}
+            seconds_at = {at: seconds for at, seconds in seconds_at.items() if at <= first}
+            before = seconds_at[max(seconds_at)]
         elif "| valid | {" in line and line[-1] == "}":
             values = json.loads(line[line.index("{") :])
             updates = int(values.get("valid_num_updates", 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -144,5 +145,14 @@ def test_it_is_trained_scored_and_compared(made, tmp_path):
     theirs = ["--arch", "transformer_tiny", "--dry-run"]  # fairseq's
     said = script("own.sh", "--data", made, *theirs, DEVICE="cpu")
     assert "/transformer_tiny.seed1/" in said and "shapeshifter.seed1" not in said
+    assert "--model" in script("own.sh", "--data", made, "--help", DEVICE="cpu")
+    # corpus.json may be corrected by hand: what depends on it is made again.
+    corrected = shutil.copytree(made, tmp_path / made.name)
+    facts = json.loads((corrected / "corpus.json").read_text())
+    (corrected / "corpus.json").write_text(json.dumps({**facts, "lowercased": True}))
+    call_of = ["--data", corrected, *arch[2:], "--out", runs["shapeshifter"], "--", *TINY]
+    said = script("own.sh", *call_of, DEVICE="cpu")
+    assert "train: already there, skipped" in said
+    assert "case:lc" in result_of(runs["shapeshifter"])["scores"]["BLEU"]["signature"]
     error = script("own.sh", "--data", tmp_path / "nowhere", fails=True)
     assert "prepare-own.sh makes one" in error

@@ -76,6 +76,18 @@ def test_training_goes_on_past_a_checkpoint_that_was_cut_off(data, tmp_path):
     assert '"num_updates": "6"' in log and '"num_updates": "1"' not in log.split("=== train")[2]
 
 
+def test_training_goes_on_with_other_batches_on_a_device(data, tmp_path):
+    save, call = tmp_path / "a run", [*SETTING, "--tokens-per-update", "512"]
+    script("train.sh", data, save, *call, "--max-update", "2", "--max-tokens", "256")
+    call += ["--max-update", "4"]
+    said = script("train.sh", data, save, *call, "--max-tokens", "512")
+    assert "other batches on a device than before, so the epoch begins again" in said
+    said = script("train.sh", data, save, *call[:-1], "6", "--max-tokens", "512")
+    assert "begins again" not in said
+    last = torch.load(save / "checkpoint_last.pt", weights_only=True)
+    assert last["optimizer_history"][-1]["num_updates"] == 6
+
+
 def test_evaluate_and_report(data, runs):
     for model in ("dense", "ours"):
         script("evaluate.sh", data, runs / model / "checkpoint_best.pt", runs / model)
@@ -340,6 +352,7 @@ def test_a_dense_model_of_fairseqs_is_not_translated_before_it_is_refused(data, 
         ("staged -- --max-update=5", "--max-update after --: the script sets it"),
         ("staged -- --criterion nat_loss", "a report needs its nll_loss; choose label_smoothed"),
         ("table multi30k.en-de -- -a transformer", "-a after --: the script sets it"),
+        ("table install --dry-run", "there is no recipes/install.sh"),
         ("staged phm", "no family 'phm' here; known: low_rank monarch kronecker"),
         ("staged --max-update 0", "--max-update: '0' is not a whole number of at least 1"),
         ("staged --sizes 50,20", "'20' is not 50, 30 or 15"),

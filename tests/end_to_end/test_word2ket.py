@@ -86,6 +86,7 @@ def test_orders_and_ranks(own, family, rank):
         (GIGAWORD, "--model dense --rank 2", "do not go with --model dense"),
         (IWSLT, "--order two", "--order: 'two' is not a whole number of at least 1"),
         (IWSLT, "--rank", "--rank: expected one argument"),
+        (GIGAWORD, "--dry-run -- --embed-rank dense", "--embed-rank after --: the script sets it"),
         ("iwslt14.de-en.sh", "--rank 2", "--rank 2 (options of fairseq-train come after --)"),
     ],
 )

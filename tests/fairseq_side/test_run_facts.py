@@ -23,6 +23,13 @@ def test_seconds_go_on_after_a_restart_without_the_time_between():
     assert found == [(10, 5.0, 5.0), (20, 11.0, 3.0)]
 
 
+def test_a_training_that_was_deleted_does_not_count():
+    log = [START.format(0), EPOCH.format(2, 1), VALID.format(7, 1, 40)]
+    log += [START.format(30), EPOCH.format(32, 1), VALID.format(38, 3, 20)]  # from the start again
+    found = [(one["updates"], one["seconds"], one["loss"]) for one in _validation("\n".join(log))]
+    assert found == [(20, 6.0, 3.0)]
+
+
 def test_a_line_that_a_full_disk_cut_is_left_out():
     log = [START.format(0), EPOCH.format(2, 1), VALID.format(7, 5, 10), VALID.format(9, 4, 20)[:-9]]
     log += [INNER.format(3), INNER.format(4)[:-3]]
