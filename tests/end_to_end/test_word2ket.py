@@ -98,11 +98,27 @@ def test_mistakes_are_one_line(recipe, own, said):
 # --- run to the end -----------------------------------------------------------------------------
 
 
+def in_words_of(data: Path, out: Path, source: str, target: str) -> Path:
+    """A copy of a corpus from en to de under the languages of a recipe."""
+    names = {"en-de": f"{source}-{target}", "en": source, "de": target}
+    for path in data.rglob("*"):
+        if path.is_file():
+            words = [names.get(word, word) for word in path.name.split(".")]
+            copy = out / path.relative_to(data).with_name(".".join(words))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    corpus = json.loads((out / "corpus.json").read_text("utf-8"))
+    corpus |= {"source": source, "target": target}
+    (out / "corpus.json").write_text(json.dumps(corpus), encoding="utf-8")
+    return out
+
+
 def test_translation_killed_and_resumed_beside_the_dense_model(moses_data, tmp_path):  # noqa: F811
+    data = in_words_of(moses_data, tmp_path / "the talks", "de", "en")
     ours, dense = tmp_path / "our run", tmp_path / "dense"
-    kill_when(ours, "checkpoint*[0-9].pt", words(moses_data, ours, "--rank", "8"), IWSLT)
-    script(IWSLT, *words(moses_data, ours, "--rank", "8"), DEVICE="cpu")
-    script(IWSLT, *words(moses_data, dense, "--model", "dense"), DEVICE="cpu")
+    kill_when(ours, "checkpoint*[0-9].pt", words(data, ours, "--rank", "8"), IWSLT)
+    script(IWSLT, *words(data, ours, "--rank", "8"), DEVICE="cpu")
+    script(IWSLT, *words(data, dense, "--model", "dense"), DEVICE="cpu")
     assert (ours / "train.log").read_text().count("=== train") == 2
 
     result, baseline = result_of(ours), result_of(dense)
@@ -116,7 +132,7 @@ def test_translation_killed_and_resumed_beside_the_dense_model(moses_data, tmp_p
     stored = sum(tensor.numel() for name, tensor in tables.items() if name.endswith(".F"))
     assert baseline["parameters"] - result["parameters"] == 2 * types * 32 - stored
     plain = lines_of(ours / "hypotheses.txt")
-    references = lines_of(moses_data / "raw" / "test.de")
+    references = lines_of(data / "raw" / "test.en")
     bleu = sacrebleu.corpus_bleu(plain, [references], lowercase=True).score
     assert result["scores"]["BLEU"]["value"] == pytest.approx(bleu, abs=0.006)
     assert set(result["scores"]) == set(baseline["scores"]) == {"BLEU", "chrF2", "tokenised BLEU"}
@@ -128,8 +144,7 @@ def test_translation_killed_and_resumed_beside_the_dense_model(moses_data, tmp_p
 @pytest.fixture
 def headlines(moses_data, tmp_path) -> Path:  # noqa: F811
     """As prepare-gigaword.sh leaves it: tokenised when it came, so nothing else is plain text."""
-    data = tmp_path / "the headlines"
-    shutil.copytree(moses_data, data)
+    data = in_words_of(moses_data, tmp_path / "the headlines", "article", "headline")
     shutil.rmtree(data / "raw")
     (data / "tokenised").rename(data / "raw")
     corpus = json.loads((data / "corpus.json").read_text("utf-8"))
@@ -152,7 +167,11 @@ def test_headlines_to_rouge(headlines, tmp_path):
     result = result_of(run)
     assert list(result["scores"]) == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
     pairs = list(
-        zip(lines_of(headlines / "raw" / "test.de"), lines_of(run / "hypotheses.txt"), strict=True)
+        zip(
+            lines_of(headlines / "raw" / "test.headline"),
+            lines_of(run / "hypotheses.txt"),
+            strict=True,
+        )
     )
     assert len(pairs) == TEST
     one, two, longest = (score["value"] for score in result["scores"].values())
