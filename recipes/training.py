@@ -88,17 +88,7 @@ def train(
                 # Killed after the last update: fairseq would make one more.
                 say(f"train: {save} has its {updates} updates already")
                 return
-            now = {"--update-freq": "1", **by_name([*batch, *others])}
-            if _batches_of(checkpoint) != (
-                now["--max-tokens"],
-                now["--update-freq"],
-                devices.count,
-            ):
-                # fairseq counts its place in an epoch in the batches of one device.
-                if "--finetune-from-model" in now:  # fairseq refuses the option beside that
-                    raise Failed(f"{save} was begun with another --max-tokens or number of devices")
-                say("train: other batches on a device than before, so the epoch begins again")
-                command.append("--reset-dataloader")
+            command += _for_other_batches(checkpoint, [*batch, *others], devices)
         command += ["--seed", "1", "--update-epoch-batch-itr", "True", "--log-format", "json"]
         # A short training has more lines: they move the bar.
         command += ["--log-interval", max(1, min(20, updates // 50))]
@@ -230,11 +220,25 @@ def _newest(save: Path, main_node: bool) -> tuple[Path, int] | None:
     return latest, reached
 
 
-def _batches_of(checkpoint: Path) -> tuple[str, str, int]:
-    """A training's --max-tokens, --update-freq and number of devices."""
+def _for_other_batches(checkpoint: Path, options: Sequence[str], devices: Devices) -> list[str]:
+    """What fairseq-train needs to go on if a device has other batches now than before.
+
+    fairseq counts its place in an epoch in the batches of one device.
+
+    Raises:
+        Failed: if fairseq cannot go on.
+    """
     from shapeshifter_fairseq.fairseq_side.checkpoints import read_checkpoint
 
-    cfg = read_checkpoint(checkpoint)["cfg"]
+    cfg, now = read_checkpoint(checkpoint)["cfg"], {"--update-freq": "1", **by_name(options)}
+    before = cfg["dataset"]["max_tokens"], cfg["distributed_training"]["distributed_world_size"]
     frequency = ",".join(map(str, cfg["optimization"]["update_freq"]))
-    world_size = cfg["distributed_training"]["distributed_world_size"]
-    return str(cfg["dataset"]["max_tokens"]), frequency, world_size
+    if (*before, frequency) == (int(now["--max-tokens"]), devices.count, now["--update-freq"]):
+        return []
+    if "--finetune-from-model" in now:  # which fairseq refuses beside the option below
+        raise Failed(
+            f"{checkpoint.parent} was begun with another --max-tokens or number of devices; give "
+            "the old ones, or another folder"
+        )
+    say("train: other batches on a device than before, so the epoch begins again")
+    return ["--reset-dataloader"]
