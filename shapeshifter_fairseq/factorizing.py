@@ -27,7 +27,7 @@ from .beside_weights import (
 )
 from .errors import ShapeshifterError
 from .factorizations import Factorization, family_named
-from .factorizations.kept import without_autocast
+from .factorizations.autocast import without_autocast
 from .layers import EMBED_GAIN, LAYER_GAIN, FactorizedEmbedding, FactorizedLinear
 from .matrices import Matrix, matrices
 from .plan import Plan, Rule

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from .factorizations import Factorization
+from .factorizations.autocast import autocast_dtype
 from .factorizations.computed import is_exported, is_followed
 from .factorizations.cost import part_size, table_size
-from .factorizations.kept import autocast_dtype
 
 
 def build_together(model: nn.Module) -> nn.Module:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ShapeshifterError
+from .autocast import without_autocast
 from .drawing import need_gain
-from .kept import without_autocast
 
 # `_fit_padded` makes at most ROUNDS rounds, and stops when a round leaves more than WORTH of the
 # error. The FILLING_ values are for a closed form, where rounds only fill in cut-off entries.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from .autocast import autocast_dtype
 from .computed import computed
 
 
@@ -52,17 +51,3 @@ class KeptWeight:
             self._source, self._weight = source, build()
             self._to_read = None
         return self._weight
-
-
-def autocast_dtype(device: str) -> torch.dtype | None:
-    """The precision that autocast gives to products, or None if it is off or the device has none
-    (meta)."""
-    autocasts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.get_autocast_dtype(device) if autocasts else None
-
-
-def without_autocast(device: str) -> AbstractContextManager:
-    """Inside, products keep the precision of the factors."""
-    if torch.amp.is_autocast_available(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
