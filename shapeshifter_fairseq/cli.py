@@ -62,7 +62,7 @@ def _warn(message: Warning | str, *_: object) -> None:
 def _read(argv: Sequence[str]) -> argparse.Namespace:
     """The options of a command, and what runs it (`run`)."""
     parser = _Parser(prog="shapeshifter", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
         its_parser = command.add_to(commands, name)
         # Only for the command that is called: some options need torch, which takes a second.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,7 +184,7 @@ def test_a_dry_run_prints_a_command_for_each_run(capsys):
     main(own.split())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9 and sum("--staged" in line for line in lines) == 6
-    main([*lines[-1].split()[2:], "--dry-run"])
+    main([*shlex.split(lines[-1])[2:], "--dry-run"])
     assert capsys.readouterr().out.splitlines() == lines[-1:]
     assert "monarch --keep 40% --staged --seeds 4" in lines[-1]
     main(["rte", "--factorization", "dense", "--seeds", "1", "--from", "a b", "--dry-run"])
