@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -65,6 +66,21 @@ def sentencepiece_data(tmp_path_factory) -> Path:
     """SentencePiece on plain text."""
     work = tmp_path_factory.mktemp("wmt18")
     return prepared("wmt18", made_up.wmt16, work, "--vocab-size", "85")
+
+
+def in_words_of(data: Path, out: Path, source: str, target: str) -> Path:
+    """A copy of a corpus from en to de under the languages of a recipe."""
+    names = {"en-de": f"{source}-{target}", "en": source, "de": target}
+    for path in data.rglob("*"):
+        if path.is_file():
+            words = [names.get(word, word) for word in path.name.split(".")]
+            copy = out / path.relative_to(data).with_name(".".join(words))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    corpus = json.loads((out / "corpus.json").read_text("utf-8"))
+    corpus |= {"source": source, "target": target}
+    (out / "corpus.json").write_text(json.dumps(corpus), encoding="utf-8")
+    return out
 
 
 def result_of(run: Path) -> dict:

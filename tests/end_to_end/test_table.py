@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from .test_experiment_runs import TINY, moses_data  # noqa: F401  (a fixture)
+from .test_experiment_runs import TINY, in_words_of, moses_data  # noqa: F401  (a fixture)
 from .test_experiments import ROOT, dry_run, environment, options, script
 
 
@@ -88,11 +88,10 @@ def test_an_interrupt_ends_all_trainings(end, moses_data, tmp_path):  # noqa: F8
 
 
 def test_models_of_a_recipe(moses_data, tmp_path):  # noqa: F811
+    data = in_words_of(moses_data, tmp_path / "data", "de", "en")
     found = {
         model: options(
-            dry_run("tatoeba.de-en.sh", "--model", model, "--data", str(moses_data))[
-                "fairseq-train"
-            ]
+            dry_run("tatoeba.de-en.sh", "--model", model, "--data", str(data))["fairseq-train"]
         )
         for model in ("shapeshifter", "small", "lowrank", "phm")
     }

@@ -13,7 +13,14 @@ import sacrebleu
 import torch
 
 from .conftest import ROOT, call
-from .test_experiment_runs import TEST, kill_when, lines_of, moses_data, result_of  # noqa: F401
+from .test_experiment_runs import (
+    TEST,
+    in_words_of,
+    kill_when,
+    lines_of,
+    moses_data,  # noqa: F401  (a fixture)
+    result_of,
+)
 from .test_experiments import dry_run, holds, options, script
 
 IWSLT, GIGAWORD = "word2ket-iwslt14.de-en.sh", "word2ket-gigaword.sh"
@@ -96,21 +103,6 @@ def test_mistakes_are_one_line(recipe, own, said):
 
 
 # --- run to the end -----------------------------------------------------------------------------
-
-
-def in_words_of(data: Path, out: Path, source: str, target: str) -> Path:
-    """A copy of a corpus from en to de under the languages of a recipe."""
-    names = {"en-de": f"{source}-{target}", "en": source, "de": target}
-    for path in data.rglob("*"):
-        if path.is_file():
-            words = [names.get(word, word) for word in path.name.split(".")]
-            copy = out / path.relative_to(data).with_name(".".join(words))
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-    corpus = json.loads((out / "corpus.json").read_text("utf-8"))
-    corpus |= {"source": source, "target": target}
-    (out / "corpus.json").write_text(json.dumps(corpus), encoding="utf-8")
-    return out
 
 
 def test_translation_killed_and_resumed_beside_the_dense_model(moses_data, tmp_path):  # noqa: F811
