@@ -169,6 +169,14 @@ def by_name(options: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def refuse_taken(
+    options: Sequence[str], names: set[str], way_out: str = "see --help for the options before --"
+) -> None:
+    """Stop now if an option that a person adds after -- is one that the script sets."""
+    if theirs := by_name(options).keys() & names:
+        raise Failed(f"{min(theirs)} after --: the script sets it; {way_out}")
+
+
 def check_added(options: Sequence[str], one_arch: bool = False) -> None:
     """Stop now if a recipe cannot use an option of fairseq-train that a person adds after --.
 
@@ -176,13 +184,12 @@ def check_added(options: Sequence[str], one_arch: bool = False) -> None:
         options: those after --.
         one_arch: whether the recipe names its results after its own architecture.
     """
-    given = by_name(options)
-    if theirs := given.keys() & (_SET | {"--arch", "-a"} if one_arch else _SET):
-        raise Failed(
-            f"{min(theirs)} after --: the script sets it; give --seed, --max-update, --out and "
-            "--data before --, and --arch to recipes/own.sh"
-        )
-    if (criterion := given.get("--criterion")) not in (None, *_CRITERIA):
+    refuse_taken(
+        options,
+        _SET | {"--arch", "-a"} if one_arch else _SET,
+        "give --seed, --max-update, --out and --data before --, and --arch to recipes/own.sh",
+    )
+    if (criterion := by_name(options).get("--criterion")) not in (None, *_CRITERIA):
         raise Failed(
             f"--criterion {criterion}: a report needs its nll_loss; choose {' or '.join(_CRITERIA)}"
             ", or train with recipes/train.sh, which makes no report"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .console import Failed, Parser, positive
 from .experiment import Experiment
-from .training import by_name
+from .training import refuse_taken
 
 
 @dataclass(frozen=True)
@@ -34,21 +33,13 @@ class Word2KetExperiment(Experiment):
         add_embeddings(parser)
 
     def model(self, args: argparse.Namespace, data: Path, more: list[str]) -> tuple[str, list[str]]:
-        refuse(more, "--factorization", "--embed-rank", "--factor-plan")
+        refuse_taken(more, {"--factorization", "--embed-rank", "--factor-plan"})
         name, flags = embeddings(args)
         return name, flags + more
 
 
 # Defaults, table 1: word2ketXS with over 100-fold fewer numbers, word2ket with 16-fold fewer.
 WORD2KET = {"order": 4, "rank": 1}
-
-
-def refuse(more: Sequence[str], *own: str) -> None:
-    """Stop now if an option after -- is one that the recipe sets."""
-    if theirs := by_name(more).keys() & set(own):
-        raise Failed(
-            f"{min(theirs)} after --: the script sets it; see --help for the options before --"
-        )
 
 
 def add_embeddings(parser: Parser, order: int = 2, rank: int = 10) -> None:

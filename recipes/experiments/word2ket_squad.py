@@ -11,8 +11,8 @@ from ..devices import Devices
 from ..engine import Engine, Step
 from ..experiment import add_dry_run
 from ..files import fingerprint
-from ..training import by_name
-from ..word2ket import add_embeddings, embeddings, refuse
+from ..training import by_name, refuse_taken
+from ..word2ket import add_embeddings, embeddings
 
 WEB = "https://rajpurkar.github.io/SQuAD-explorer/dataset"
 FILES = {
@@ -43,7 +43,8 @@ examples:
 
 def main(arguments: Sequence[str]) -> None:
     args, more = _parser().split(arguments)
-    refuse(more, "--factorization", "--embed-rank", "--model", "--seed", "--epochs", "--device")
+    ours = {"--factorization", "--embed-rank", "--model", "--seed", "--epochs", "--device"}
+    refuse_taken(more, ours)
     model, flags = embeddings(args, **TABLE_3)
     run = args.out or ROOT / "runs" / "word2ket-squad" / f"{model}.seed{args.seed}"
     files = [(args.source or ROOT / "data" / "squad" / "download") / name for name in FILES]
