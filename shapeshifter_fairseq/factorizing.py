@@ -220,7 +220,7 @@ def _warn_of_a_lost_row(name: str, matrix: Matrix) -> None:
     also = f", also for {', '.join(others)}" if others else ""
     warnings.warn(
         f"{name}: row {zero_row}, the padding token's, becomes zero{also}; if the model uses that "
-        "token for more than padding, set padding_idx = None before",
+        "token for more than padding, set padding_idx = None first",
         stacklevel=4,
     )
 

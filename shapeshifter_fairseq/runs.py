@@ -1,7 +1,7 @@
 """The runs of a benchmark side by side, as a table, for `shapeshifter compare`.
 
 Reads the result.json files that the recipes write. Runs with the same name make one row: mean and
-standard deviation over their seeds. So they must have the same parameters and updates.
+standard deviation over their seeds. So they must have the same parameters, updates and options.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def read_runs(arguments: Sequence[str]) -> Runs:
             differ in updates, parameters or options of fairseq-train.
     """
     named = [_read(argument) for argument in arguments]
-    for what, value_of in _ALIKE.items():
-        first_with = {value_of(run): path for path, (_, run) in reversed([*zip(arguments, named)])}
+    for what, fact_of in _ALIKE.items():
+        first_with = {fact_of(run): path for path, (_, run) in reversed([*zip(arguments, named)])}
         if len(first_with) > 1:
             one, other, *_ = sorted(f"{value} ({path})" for value, path in first_with.items())
             raise ShapeshifterError(

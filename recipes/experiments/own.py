@@ -40,8 +40,8 @@ class Own(Experiment):
 
 
 def main(arguments: Sequence[str]) -> None:
-    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if not ours or {"-h", "--help"} & set(ours):
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if not before or {"-h", "--help"} & set(before):
         _experiment("own", Corpus("SRC", "TGT", "sentencepiece"), ARCH).main(["--help"])
     first = Parser("--data DATA [options]", ABOUT, rest="fairseq-train")
     first.add_argument("--data", type=folder, required=True)

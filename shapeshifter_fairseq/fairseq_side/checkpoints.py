@@ -105,15 +105,15 @@ def corpus_of(checkpoint: Path, data: Path) -> Corpus:
     source, target = task.get("source_lang"), task.get("target_lang")
     if source and target:
         corpus = replace(corpus, source=source, target=target)
-    trained_on = Path((task.get("data") or "").partition(os.pathsep)[0])  # fairseq takes several
-    for side in (corpus.source, corpus.target):
-        theirs, ours = (folder / f"dict.{side}.txt" for folder in (trained_on, data))
-        there = task.get("data") and theirs.is_file() and ours.is_file()
-        if there and theirs.read_bytes() != ours.read_bytes():
-            raise ShapeshifterError(
-                f"{checkpoint} was trained on {trained_on}, whose dictionary of {side} is not that "
-                f"of {data}; give the corpus that the model was trained on"
-            )
+    if trained_on := (task.get("data") or "").partition(os.pathsep)[0]:  # fairseq takes several
+        for side in (corpus.source, corpus.target):
+            theirs, ours = (Path(folder, f"dict.{side}.txt") for folder in (trained_on, data))
+            both = theirs.is_file() and ours.is_file()
+            if both and theirs.read_bytes() != ours.read_bytes():
+                raise ShapeshifterError(
+                    f"{checkpoint} was trained on {trained_on}, whose dictionary of {side} is not "
+                    f"that of {data}; give the corpus that the model was trained on"
+                )
     return corpus
 
 
